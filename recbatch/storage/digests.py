@@ -1,0 +1,59 @@
+"""sha256 of local files, remembered so that a second look at an unchanged file costs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+import platformdirs
+
+# A file changed within the clock's granularity after we read it would keep its times; so young results are not kept.
+_SETTLED_SECONDS = 2.0
+
+
+def checksum(uri: str) -> str:
+    """``sha256:<hex>`` of a file's bytes; cached by path, inode, size, mtime and ctime.
+
+    The ctime cannot be set by a program, so a value changed in place is noticed even if size and mtime are restored.
+    """
+    before = _identity(uri)
+    cache = _cache_folder() / f"{hashlib.sha256(os.path.abspath(uri).encode('utf-8', 'surrogateescape')).hexdigest()}.json"
+    known = _read(cache)
+    if known is not None and known.get("identity") == before:
+        return str(known["checksum"])
+    with open(uri, "rb") as stream:
+        value = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    settled = time.time() - max(before[3], before[4]) / 1e9 > _SETTLED_SECONDS
+    if settled and _identity(uri) == before:
+        _write(cache, {"identity": before, "checksum": value})
+    return value
+
+
+def _identity(uri: str) -> list[int]:
+    status = os.stat(uri)
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _cache_folder() -> Path:
+    return Path(platformdirs.user_cache_dir("recbatch")) / "checksums"
+
+
+def _read(cache: Path) -> dict[str, object] | None:
+    try:
+        found = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write(cache: Path, entry: dict[str, object]) -> None:
+    temporary = cache.with_suffix(f".{os.getpid()}")
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(entry))
+        temporary.replace(cache)
+    except OSError:  # a read-only home only costs the next run a second look
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,232 @@
+"""The local file system: fsynced anonymous temporaries, hard links, and one ``renameat2``."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import glob as globbing
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import filelock
+import pyarrow as pa
+
+from recbatch.storage.digests import checksum
+from recbatch.storage.files import Created, StoredFile
+
+__all__ = ["checksum"]
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def list_files(folder: str) -> list[StoredFile]:
+    """See :func:`recbatch.storage.list_files`."""
+    return [
+        StoredFile(path, os.path.getsize(path))
+        for root, _, names in os.walk(folder)
+        for path in (os.path.join(root, name) for name in names)
+    ]
+
+
+def list_names(folder: str) -> list[str]:
+    """See :func:`recbatch.storage.list_names`."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def glob(pattern: str) -> list[StoredFile]:
+    """See :func:`recbatch.storage.glob`."""
+    if os.path.isfile(pattern):  # a name may hold [ or * itself
+        return [StoredFile(pattern, os.path.getsize(pattern))]
+    found = globbing.glob(os.path.expanduser(pattern), recursive=True)
+    return [StoredFile(path, os.path.getsize(path)) for path in found if os.path.isfile(path)]
+
+
+def exists(uri: str) -> bool:
+    """See :func:`recbatch.storage.exists`."""
+    return os.path.isfile(uri)
+
+
+def size_of(uri: str) -> int:
+    """See :func:`recbatch.storage.size_of`."""
+    return os.path.getsize(uri)
+
+
+def read_bytes(uri: str) -> bytes:
+    """See :func:`recbatch.storage.read_bytes`."""
+    return Path(uri).read_bytes()
+
+
+def open_input(uri: str) -> pa.NativeFile:
+    """See :func:`recbatch.storage.open_input`."""
+    # Not a memory map: a file truncated by its owner while we read it must be an error, not a SIGBUS.
+    return pa.OSFile(uri, "rb")
+
+
+@contextlib.contextmanager
+def create(uri: str) -> Iterator[tuple[BinaryIO, Created]]:
+    """See :func:`recbatch.storage.create`."""
+    folder = os.path.dirname(os.path.abspath(uri))
+    os.makedirs(folder, exist_ok=True)
+    created = Created()
+    with _temporary(folder) as (stream, name):
+        yield stream, created
+        stream.flush()
+        os.fsync(stream.fileno())
+        try:
+            os.link(name, uri, follow_symlinks=True)
+            created.won = True
+        except FileExistsError:
+            created.won = False
+    _sync_folder(folder)
+
+
+@contextlib.contextmanager
+def _temporary(folder: str) -> Iterator[tuple[BinaryIO, str]]:
+    """An open file in ``folder`` and a name to link it by; without a name of its own, so a kill leaves nothing."""
+    try:
+        descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+            raise
+    else:
+        with os.fdopen(descriptor, "w+b") as stream:
+            yield stream, f"/proc/self/fd/{descriptor}"
+        return
+    name = os.path.join(folder, f".temporary-{uuid.uuid4().hex}")  # file systems without O_TMPFILE
+    try:
+        with open(name, "x+b") as stream:
+            yield stream, name
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put_folder_if_absent(folder: Path, uri: str, last: str) -> bool:
+    """See :func:`recbatch.storage.put_folder_if_absent`; here one rename, so ``last`` needs no order."""
+    if os.path.exists(os.path.join(uri, last)):
+        return False
+    parent = os.path.dirname(os.path.abspath(uri))
+    os.makedirs(parent, exist_ok=True)
+    staged = os.path.join(parent, f".temporary-{uuid.uuid4().hex}")
+    try:
+        shutil.copytree(folder, staged)
+        for file in list_files(staged):
+            with open(file.uri, "rb") as stream:
+                os.fsync(stream.fileno())
+        try:
+            os.rename(staged, uri)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return False
+        _sync_folder(parent)
+        return True
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def compare_and_swap(uri: str, expected: bytes | None, data: bytes) -> bool:
+    """See :func:`recbatch.storage.compare_and_swap`."""
+    folder = os.path.dirname(os.path.abspath(uri))
+    os.makedirs(folder, exist_ok=True)
+    with filelock.FileLock(os.path.join(folder, ".lock")):
+        current = read_bytes(uri) if exists(uri) else None
+        if current != expected:
+            return False
+        with _named(folder) as (stream, name):
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.replace(name, uri)
+        _sync_folder(folder)
+        return True
+
+
+@contextlib.contextmanager
+def _named(folder: str) -> Iterator[tuple[BinaryIO, str]]:
+    name = os.path.join(folder, f".temporary-{uuid.uuid4().hex}")
+    try:
+        with open(name, "xb") as stream:
+            yield stream, name
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def replace_folder(uri: str, contents: Mapping[str, str | bytes], last: str) -> None:
+    """See :func:`recbatch.storage.replace_folder`; hard links in a new folder that is exchanged whole."""
+    parent = os.path.dirname(os.path.abspath(uri))
+    os.makedirs(parent, exist_ok=True)
+    # Beside the parent, hidden: a reader that globs the parent's sub-folders must not meet it.
+    staged = os.path.join(os.path.dirname(parent), f".temporary-{uuid.uuid4().hex}")
+    os.mkdir(staged)
+    try:
+        for name, source in contents.items():
+            target = os.path.join(staged, name)
+            if isinstance(source, bytes):
+                Path(target).write_bytes(source)
+            else:
+                _link_or_copy(source, target)
+        _sync_folder(staged)
+        _swap(staged, uri)
+        _sync_folder(parent)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        shutil.copyfile(source, target)
+
+
+def _swap(staged: str, target: str) -> None:
+    """Put ``staged`` in the place of ``target``; afterwards ``staged`` is what was there before, if anything."""
+    if not os.path.lexists(target):
+        os.rename(staged, target)
+        return
+    library = ctypes.CDLL(None, use_errno=True)
+    renameat2 = getattr(library, "renameat2", None)
+    if renameat2 is not None:
+        if renameat2(_AT_FDCWD, os.fsencode(staged), _AT_FDCWD, os.fsencode(target), _RENAME_EXCHANGE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise OSError(code, os.strerror(code), target)
+    # No exchange on this file system: a reader may find no folder for a moment, never a mixed one.
+    old = f"{staged}-old"
+    os.rename(target, old)
+    os.rename(staged, target)
+    os.rename(old, staged)
+
+
+def delete(uri: str) -> None:
+    """See :func:`recbatch.storage.delete`."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(uri)
+
+
+def delete_tree(uri: str) -> None:
+    """See :func:`recbatch.storage.delete_tree`."""
+    if os.path.lexists(uri):
+        shutil.rmtree(uri)
