@@ -74,18 +74,15 @@ def open_input(uri: str) -> pa.NativeFile:
 @contextlib.contextmanager
 def create(uri: str) -> Iterator[tuple[BinaryIO, Created]]:
     """See :func:`recbatch.storage.create`."""
-    folder = os.path.dirname(os.path.abspath(uri))
+    uri = os.path.abspath(uri)
+    folder = os.path.dirname(uri)
     os.makedirs(folder, exist_ok=True)
     created = Created()
     with _temporary(folder) as (stream, name):
         yield stream, created
         stream.flush()
         os.fsync(stream.fileno())
-        try:
-            os.link(name, uri, follow_symlinks=True)
-            created.won = True
-        except FileExistsError:
-            created.won = False
+        created.won = _link(name, uri)
     _sync_folder(folder)
 
 
@@ -108,6 +105,18 @@ def _temporary(folder: str) -> Iterator[tuple[BinaryIO, str]]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
+
+
+def _link(name: str, uri: str) -> bool:
+    # With a directory descriptor Python calls linkat, which follows /proc/self/fd/N to the anonymous file; link does not.
+    anywhere = os.open("/", os.O_RDONLY)
+    try:
+        os.link(name, uri, src_dir_fd=anywhere, follow_symlinks=True)
+    except FileExistsError:
+        return False
+    finally:
+        os.close(anywhere)
+    return True
 
 
 def _sync_folder(folder: str) -> None:
