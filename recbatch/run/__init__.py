@@ -1,0 +1,25 @@
+"""A run is a directory of named, immutable parts: fingerprints that name it, parts that fill it, failures that end it."""
+
+from __future__ import annotations
+
+from recbatch.run.failures import clear_failures, first_failure, recorded
+from recbatch.run.fingerprint import canonical_json, code_checksum, fingerprint, library_versions
+from recbatch.run.parts import Layout, Part, existing_part, make_part, read_part
+from recbatch.run.progress import Progress, watch
+
+__all__ = [
+    "Layout",
+    "Part",
+    "Progress",
+    "canonical_json",
+    "clear_failures",
+    "code_checksum",
+    "existing_part",
+    "fingerprint",
+    "first_failure",
+    "library_versions",
+    "make_part",
+    "read_part",
+    "recorded",
+    "watch",
+]

@@ -1,0 +1,9 @@
+"""What one night is: its name, its inputs, its embedding sets and tables, and where every part of it lies."""
+
+from __future__ import annotations
+
+from recbatch.night.jobs import BundleRef, EmbeddingSet, TableJob, embedding_sets, table_jobs
+from recbatch.night.night import Night
+from recbatch.night.ranges import Ranges
+
+__all__ = ["BundleRef", "EmbeddingSet", "Night", "Ranges", "TableJob", "embedding_sets", "table_jobs"]

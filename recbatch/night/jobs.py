@@ -1,0 +1,111 @@
+"""Which vectors a night needs and which tables it makes from them, derived from the config and the model bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from recbatch.config.models import Config, Entity, Table
+from recbatch.errors import ConfigError
+
+_SIDES: dict[str, tuple[Entity, Entity]] = {
+    "user2item": ("user", "item"),
+    "item2item": ("item", "item"),
+    "user2user": ("user", "user"),
+    "item2user": ("item", "user"),
+}
+
+
+@dataclass(frozen=True)
+class BundleRef:
+    """A model bundle: where it is, and which entity each of its towers embeds."""
+
+    uri: str
+    query: Entity = "user"
+    candidate: Entity = "item"
+
+
+@dataclass(frozen=True)
+class EmbeddingSet:
+    """The vectors of all users, or of all items, by one tower.
+
+    Attributes:
+        name: folder below ``2_embeddings`` and name of the published table.
+        entity: whose profiles are embedded.
+        tower: ``query`` or ``candidate``.
+        bundle: URI of the model bundle that holds the tower.
+        schema: name of the table schema.
+    """
+
+    name: str
+    entity: Entity
+    tower: str
+    bundle: str
+    schema: str
+
+
+@dataclass(frozen=True)
+class TableJob:
+    """One table: which queries look for which candidates, and how."""
+
+    name: str
+    settings: Table
+    queries: EmbeddingSet
+    candidates: EmbeddingSet
+
+
+def table_jobs(config: Config, default: BundleRef, others: Mapping[str, BundleRef]) -> tuple[TableJob, ...]:
+    """The tables of a night.
+
+    Args:
+        config: the night's configuration.
+        default: the bundle that serves every table without one of its own.
+        others: bundles by table name (``tables.<name>.model``).
+
+    Raises:
+        ConfigError: a bundle has no tower for a side of its table.
+    """
+    jobs = []
+    for name, settings in config.tables.enabled().items():
+        query, candidate = _SIDES[name]
+        bundle = others.get(name, default)
+        query_tower = _tower(bundle, query, ("query", "candidate"), name)
+        candidate_tower = _tower(bundle, candidate, ("candidate", "query"), name)
+        if name in others:
+            queries = EmbeddingSet(f"{name}_query_embeddings", query, query_tower, bundle.uri, "query_embeddings")
+            candidates = EmbeddingSet(
+                f"{name}_candidate_embeddings", candidate, candidate_tower, bundle.uri, "candidate_embeddings"
+            )
+        else:
+            queries = _shared(query, query_tower, bundle)
+            candidates = _shared(candidate, candidate_tower, bundle)
+        jobs.append(TableJob(name, settings, queries, candidates))
+    return tuple(jobs)
+
+
+def embedding_sets(jobs: Sequence[TableJob], default: BundleRef) -> tuple[EmbeddingSet, ...]:
+    """Every set of vectors to compute: users and items by the default bundle, and those of tables with their own."""
+    sets = {}
+    for entity, tower in ((default.query, "query"), (default.candidate, "candidate")):
+        shared = _shared(entity, tower, default)
+        sets.setdefault(shared.name, shared)
+    for job in jobs:
+        sets.setdefault(job.queries.name, job.queries)
+        sets.setdefault(job.candidates.name, job.candidates)
+    return tuple(sets.values())
+
+
+def _shared(entity: Entity, tower: str, bundle: BundleRef) -> EmbeddingSet:
+    return EmbeddingSet(f"{entity}_embeddings", entity, tower, bundle.uri, f"{entity}_embeddings")
+
+
+def _tower(bundle: BundleRef, entity: Entity, preference: tuple[str, str], table: str) -> str:
+    """The first of the preferred towers that embeds ``entity``: an item is a query of item2item by whichever it has."""
+    for tower in preference:
+        if getattr(bundle, tower) == entity:
+            return tower
+    raise ConfigError(
+        f"tables.{table}: the model bundle {bundle.uri} embeds {bundle.query}s (query) and {bundle.candidate}s "
+        f"(candidate), so it cannot make this table, which needs {entity}s; set tables.{table}.enabled: false, or name "
+        f"another bundle as tables.{table}.model"
+    )

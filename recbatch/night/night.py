@@ -1,0 +1,108 @@
+"""A night: everything that is decided before the first work item runs. It travels to every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from recbatch import storage
+from recbatch.config.columns import FeatureColumns
+from recbatch.config.models import Config, Entity
+from recbatch.interactions import ReadSpec, ResolvedInputs, Slice
+from recbatch.night.jobs import BundleRef, EmbeddingSet, TableJob
+
+
+@dataclass(frozen=True)
+class Night:
+    """One run of one date.
+
+    Attributes:
+        output: root of everything that is written, absolute.
+        ds: the date, ``YYYY-MM-DD``; events of that day are the last that count.
+        as_of_us: the end of that day in the config's time zone, microseconds since the epoch.
+        run: name of the run, a fingerprint of ``identity`` (and a counter when it was forced).
+        identity: what the name is made from, JSON-able; goes into the manifest.
+        config: the configuration.
+        inputs: the input files with their checksums.
+        columns: the columns that the towers need.
+        slices: the work items that read the inputs.
+        jobs: the tables to make.
+        sets: the vectors to compute.
+        bundle: the default model bundle; trained by this night when ``trains``.
+        trains: whether the bundle is to be trained if it is not there.
+        notes: sentences for the log and the manifest.
+    """
+
+    output: str
+    ds: str
+    as_of_us: int
+    run: str
+    identity: Mapping[str, Any]
+    config: Config
+    inputs: ResolvedInputs
+    columns: FeatureColumns
+    slices: tuple[Slice, ...]
+    jobs: tuple[TableJob, ...]
+    sets: tuple[EmbeddingSet, ...]
+    bundle: BundleRef
+    trains: bool
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def uri(self) -> str:
+        """The run directory."""
+        return storage.join(self.output, "_runs", self.ds, self.run)
+
+    @property
+    def read_spec(self) -> ReadSpec:
+        """How input rows are read and cleaned."""
+        return ReadSpec.of(self.config, self.columns, self.as_of_us)
+
+    def path(self, *names: str) -> str:
+        """A file or folder in the run directory."""
+        return storage.join(self.uri, *names)
+
+    @property
+    def ranges_uri(self) -> str:
+        """The cut points, made by the first work item that sees all ids."""
+        return self.path("plan.json")
+
+    @property
+    def audit_uri(self) -> str:
+        """What the audit found."""
+        return self.path("audit.json")
+
+    @property
+    def manifest_uri(self) -> str:
+        """The run's manifest, its last file."""
+        return self.path("manifest.json")
+
+    def slice_uri(self, piece: Slice) -> str:
+        """The cleaned rows of one slice."""
+        return self.path("0_slices", f"{piece.source}-{piece.number:05d}.parquet")
+
+    def quarantine_uri(self, piece: Slice) -> str:
+        """The rows of one slice that were put aside; absent where there are none."""
+        return self.path("0_slices", "quarantine", f"{piece.source}-{piece.number:05d}.parquet")
+
+    def profile_uri(self, entity: Entity, number: int) -> str:
+        """The profiles of one range of users or items."""
+        return self.path("1_profiles", f"{entity}s", part_name(number))
+
+    def embedding_uri(self, vectors: EmbeddingSet, number: int) -> str:
+        """The vectors of one range."""
+        return self.path("2_embeddings", vectors.name, part_name(number))
+
+    def index_uri(self, job: TableJob) -> str:
+        """The folder of a table's index."""
+        return self.path("3_indexes", job.name)
+
+    def table_uri(self, job: TableJob, number: int) -> str:
+        """The rows of one range of a table's queries."""
+        return self.path("4_tables", job.name, part_name(number))
+
+
+def part_name(number: int) -> str:
+    """File name of the part of one range."""
+    return f"part-{number:05d}.parquet"

@@ -1,0 +1,136 @@
+"""Parts: every work item makes exactly one Parquet file, named by the work item alone, whole or not at all.
+
+The footer says which work item made it, from what, and how many rows it holds; a part is *there* only if these match,
+so a file cut short, or one of another run, is made again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recbatch import storage
+
+_FOOTER_KEY = "recbatch"
+
+Tables = Iterable[pa.Table]
+Make = Callable[[dict[str, int]], Tables]
+"""Yields the part's tables, one row group each, and may fill in the counts that the footer keeps."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that is there. ``made`` tells whether it was made just now or found."""
+
+    uri: str
+    item: str
+    rows: int
+    size_bytes: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    made: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a part is laid out in Parquet.
+
+    Attributes:
+        schema: Arrow schema that a reader gets.
+        sorted_by: columns by which the rows are sorted, written as the row groups' sorting columns.
+        encoded: text columns whose values are handed in as dictionary arrays, which saves hashing every value again.
+            A dictionary must hold only the values of its row group.
+        statistics: columns that get min/max statistics and a page index (True: all). The min/max of a text column
+            that nobody filters by costs as much as writing it.
+    """
+
+    schema: pa.Schema
+    sorted_by: Sequence[str] = ()
+    encoded: Sequence[str] = ()
+    statistics: bool | Sequence[str] = True
+
+    @property
+    def written_schema(self) -> pa.Schema:
+        """The schema of the tables handed to the writer: ``schema`` with the encoded columns as dictionaries."""
+        encoded = pa.dictionary(pa.int32(), pa.string())
+        return pa.schema([field.with_type(encoded) if field.name in self.encoded else field for field in self.schema])
+
+    def writer(self, stream: BinaryIO) -> pq.ParquetWriter:
+        """A Parquet writer of this layout."""
+        writer = pq.ParquetWriter(
+            stream,
+            self.written_schema,
+            compression="zstd",
+            write_statistics=self.statistics if isinstance(self.statistics, bool) else list(self.statistics),
+            write_page_index=True,
+            store_schema=False,
+            sorting_columns=pq.SortingColumn.from_ordering(self.schema, [(name, "ascending") for name in self.sorted_by])
+            if self.sorted_by
+            else None,
+        )
+        # Arrow's own schema entry, written by hand so that readers get plain text columns, with their descriptions.
+        writer.add_key_value_metadata({"ARROW:schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode()})
+        return writer
+
+
+def make_part(uri: str, item: str, inputs: str, layout: Layout, make: Make) -> Part:
+    """The part of a work item: the one that is there, else one made now.
+
+    Args:
+        uri: where it is stored.
+        item: the work item's name, such as ``search user2item 00003``.
+        inputs: checksum of what it is made from.
+        layout: how it is written.
+        make: called only if the part is not there.
+    """
+    found = existing_part(uri, item, inputs)
+    if found is not None:
+        return found
+    storage.delete(uri)  # whatever lies there is not this part: cut short, or made from something else
+    counts: dict[str, int] = {}
+    rows = 0
+    with storage.create(uri) as (stream, created), layout.writer(stream) as writer:
+        for table in _at_least_one(make(counts), layout.written_schema):
+            writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            rows += table.num_rows
+        footer = {"item": item, "inputs": inputs, "rows": rows, "counts": counts}
+        writer.add_key_value_metadata({_FOOTER_KEY: json.dumps(footer, sort_keys=True)})
+    part = existing_part(uri, item, inputs)
+    if part is None:
+        raise OSError(f"{uri}: the part just written cannot be read back; check the disk or bucket it is on")
+    return replace(part, made=created.won)
+
+
+def _at_least_one(tables: Tables, schema: pa.Schema) -> Iterator[pa.Table]:
+    empty = True
+    for table in tables:
+        empty = False
+        yield table
+    if empty:
+        yield schema.empty_table()
+
+
+def existing_part(uri: str, item: str, inputs: str) -> Part | None:
+    """The part if it is there and was made by this work item from these inputs, else None."""
+    try:
+        size = storage.size_of(uri)
+        with storage.open_input(uri) as source:
+            metadata = pq.read_metadata(source)
+    except (OSError, pa.ArrowInvalid):
+        return None
+    footer = json.loads((metadata.metadata or {}).get(_FOOTER_KEY.encode(), b"{}"))
+    if footer.get("item") != item or footer.get("inputs") != inputs or footer.get("rows") != metadata.num_rows:
+        return None
+    return Part(uri, item, metadata.num_rows, size, footer["counts"])
+
+
+def read_part(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A part's rows (all row groups), with its schema's own metadata only."""
+    with storage.open_input(uri) as source:
+        table = pq.read_table(source, columns=list(columns) if columns is not None else None)
+    return table.replace_schema_metadata(None)
