@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from recbatch import storage
@@ -11,6 +11,7 @@ from recbatch.config.columns import FeatureColumns
 from recbatch.config.models import Config, Entity
 from recbatch.interactions import ReadSpec, ResolvedInputs, Slice
 from recbatch.night.jobs import BundleRef, EmbeddingSet, TableJob
+from recbatch.night.training import TrainingJob
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,8 @@ class Night:
         slices: the work items that read the inputs.
         jobs: the tables to make.
         sets: the vectors to compute.
-        bundle: the default model bundle; trained by this night when ``trains``.
-        trains: whether the bundle is to be trained if it is not there.
-        notes: sentences for the log and the manifest.
+        bundle: the default model bundle.
+        training: how the bundle is made if it is not there; None for a bundle that was given.
     """
 
     output: str
@@ -46,8 +46,7 @@ class Night:
     jobs: tuple[TableJob, ...]
     sets: tuple[EmbeddingSet, ...]
     bundle: BundleRef
-    trains: bool
-    notes: tuple[str, ...] = field(default=())
+    training: TrainingJob | None
 
     @property
     def uri(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from recbatch.run.failures import clear_failures, first_failure, recorded
 from recbatch.run.fingerprint import canonical_json, code_checksum, fingerprint, library_versions
 from recbatch.run.parts import Layout, Part, existing_part, make_part, read_part
-from recbatch.run.progress import Progress, watch
+from recbatch.run.progress import Progress, display, watch
 
 __all__ = [
     "Layout",
@@ -14,6 +14,7 @@ __all__ = [
     "canonical_json",
     "clear_failures",
     "code_checksum",
+    "display",
     "existing_part",
     "fingerprint",
     "first_failure",

@@ -53,6 +53,6 @@ def arrow_schema(table: str) -> pa.Schema:
     )
 
 
-def checksum_inputs() -> dict[str, list[dict[str, Any]]]:
+def all_columns() -> dict[str, list[dict[str, Any]]]:
     """Every schema by name, for fingerprints."""
     return {path.stem: list(columns(path.stem)) for path in sorted(schema_folder().glob("*.json"))}

@@ -1,0 +1,147 @@
+"""Everything that is decided before the first work item: files, checksums, names. It reads footers, never rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from recbatch import storage
+from recbatch.config.columns import feature_columns
+from recbatch.config.load import check_output, load_config
+from recbatch.config.models import Config
+from recbatch.errors import InputError
+from recbatch.interactions import ReadSpec, ResolvedInputs, plan_slices, resolve_inputs
+from recbatch.launch.dates import end_of, parse_date
+from recbatch.model.bundle import Bundle, read_bundle
+from recbatch.night import BundleRef, Night, embedding_sets, table_jobs
+from recbatch.run import code_checksum, fingerprint, library_versions
+from recbatch.schemas import all_columns
+from recbatch.night.training import TrainingJob
+
+
+def training_job(config: Config, inputs: ResolvedInputs, as_of_us: int | None) -> TrainingJob:
+    """A training as a work item, named by what goes into it; the caller fills in its target."""
+    columns = feature_columns(config, [config.model])
+    identity = {
+        "model": config.model.model_dump(mode="json"),
+        "inputs": config.inputs.model_dump(mode="json", exclude={"interactions": {"path"}, "users": {"path"}, "items": {"path"}}),
+        "positives": config.positives.model_dump(mode="json"),
+        "time_zone": config.time_zone,
+        "as_of_us": as_of_us,
+        "checksums": inputs.checksums,
+        "code": code_checksum(),
+        "versions": library_versions(),
+    }
+    spec = ReadSpec.of(config, columns, as_of_us)
+    name = fingerprint(identity)
+    return TrainingJob(config.model, inputs, spec, config.run.slice_rows, as_of_us, name, target="")
+
+
+def prepare_night(
+    config_path: str,
+    overrides: Sequence[str],
+    output: str,
+    ds: str,
+    *,
+    model: str | None,
+    force: bool,
+) -> Night:
+    """A night, named.
+
+    Args:
+        config_path: the configuration file.
+        overrides: ``key=value`` words.
+        output: root of all nights.
+        ds: the date.
+        model: URI of a bundle to use; None: train one.
+        force: name a run of its own even if the same one is there.
+
+    Raises:
+        InputError: the config, the date, the inputs or a bundle is wrong.
+    """
+    as_of_date = parse_date(ds)
+    output = storage.absolute(output)
+    config = load_config(config_path, overrides)
+    check_output(config, output)
+    as_of_us = end_of(as_of_date, config.zone)
+
+    others = {
+        name: _given(table.model, f"tables.{name}.model")
+        for name, table in config.tables.enabled().items()
+        if table.model is not None
+    }
+    given = None if model is None else _given(model, "--model")
+    models = [config.model if given is None else given.model, *(bundle.model for bundle in others.values())]
+    columns = feature_columns(config, models)
+    inputs = resolve_inputs(config, columns)
+
+    training = None
+    if given is None:
+        job = training_job(config, inputs, as_of_us)
+        training = replace(job, target=storage.join(output, "_models", job.name))
+        default = BundleRef(training.target)
+    else:
+        default = _reference(given)
+    jobs = table_jobs(config, default, {name: _reference(bundle) for name, bundle in others.items()})
+    identity = _identity(config, ds, inputs, training, given, others)
+    return Night(
+        output=output,
+        ds=ds,
+        as_of_us=as_of_us,
+        run=_run_name(output, ds, fingerprint(identity), force=force),
+        identity=identity,
+        config=config,
+        inputs=inputs,
+        columns=columns,
+        slices=plan_slices(inputs, config.run.slice_rows),
+        jobs=jobs,
+        sets=embedding_sets(jobs, default),
+        bundle=default,
+        training=training,
+    )
+
+
+def _identity(
+    config: Config,
+    ds: str,
+    inputs: ResolvedInputs,
+    training: TrainingJob | None,
+    given: Bundle | None,
+    others: dict[str, Bundle],
+) -> dict[str, Any]:
+    return {
+        "ds": ds,
+        "config": config.model_dump(mode="json"),
+        "checksums": inputs.checksums,
+        "bundle": training.name if training is not None else given.checksum if given is not None else None,
+        "other_bundles": {name: bundle.checksum for name, bundle in others.items()},
+        "code": code_checksum(),
+        "versions": library_versions(),
+        "schemas": fingerprint(all_columns()),
+    }
+
+
+def _given(uri: str, key: str) -> Bundle:
+    try:
+        return read_bundle(storage.absolute(uri))
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
+
+
+def _reference(bundle: Bundle) -> BundleRef:
+    return BundleRef(bundle.uri, bundle.entities["query"], bundle.entities["candidate"])
+
+
+def _run_name(output: str, ds: str, name: str, *, force: bool) -> str:
+    """The run's directory: the fingerprint, and a counter when it was forced; an unfinished one is gone on with."""
+    folder = storage.join(output, "_runs", ds)
+    there = [found for found in storage.list_names(folder) if found == name or found.startswith(f"{name}-")]
+    if not force:
+        return name
+    counters = [int(found.removeprefix(f"{name}-")) for found in there if found != name]
+    newest = max(counters, default=1)
+    latest = name if newest == 1 else f"{name}-{newest}"
+    unfinished = newest > 1 and not storage.exists(storage.join(folder, latest, "manifest.json"))
+    return latest if unfinished else f"{name}-{newest + 1}"
+

@@ -1,0 +1,29 @@
+"""How far a night is: parts in its run directory, of those that it will have."""
+
+from __future__ import annotations
+
+from recbatch import storage
+from recbatch.night import Night, Ranges
+from recbatch.run import Progress
+
+
+def parts_there(night: Night) -> Progress:
+    """Parts there and planned, by step, in the order of the work."""
+    progress = {"inputs": (_count(night.path("0_slices")), len(night.slices))}
+    try:
+        ranges = Ranges.load(night.ranges_uri)
+    except FileNotFoundError:
+        return progress
+    profiles = sum(_count(night.path("1_profiles", f"{entity}s")) for entity in ("user", "item"))
+    progress["profiles"] = (profiles, ranges.count("user") + ranges.count("item"))
+    progress["model"] = (int(storage.exists(storage.join(night.bundle.uri, "manifest.json"))), 1)
+    for vectors in night.sets:
+        there = _count(night.path("2_embeddings", vectors.name))
+        progress[vectors.name] = (there, ranges.count(vectors.entity))
+    for job in night.jobs:
+        progress[job.name] = (_count(night.path("4_tables", job.name)), ranges.count(job.queries.entity))
+    return progress
+
+
+def _count(folder: str) -> int:
+    return sum(name.endswith(".parquet") for name in storage.list_names(folder))

@@ -1,0 +1,98 @@
+"""Checking published nights by content: nothing is believed, every file is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recbatch import storage
+from recbatch.errors import InputError, RecbatchError
+from recbatch.schemas import arrow_schema
+from recbatch.tables.files import content_sha256
+from recbatch.tables.pointer import published_dates, require_pointer
+from recbatch.tables.projection import SUCCESS, partition_uri
+from recbatch.tables.read import read_manifest
+
+_PARTITION = re.compile(r"ds=(\d{4}-\d{2}-\d{2})")
+
+
+def check_output(output: str, ds: str | None = None) -> tuple[list[str], list[str]]:
+    """Check one date, or all that are published.
+
+    Returns:
+        The dates that were checked, and the problems as sentences (none: all is as published).
+
+    Raises:
+        InputError: nothing is published there, or not this date.
+    """
+    output = storage.absolute(output)
+    dates = published_dates(output) if ds is None else [ds]
+    if not dates:
+        raise InputError(f"{output} holds no published night (no _published/<date>.json); check the path")
+    problems = [f"{date}: {problem}" for date in dates for problem in _check_date(output, date)]
+    if ds is None:
+        problems.extend(_stray_partitions(output, set(dates)))
+    return dates, problems
+
+
+def _check_date(output: str, ds: str) -> Iterator[str]:
+    pointer = require_pointer(output, ds)
+    try:
+        manifest = read_manifest(output, pointer)
+    except RecbatchError as error:
+        yield str(error)
+        return
+    for table, entry in manifest["tables"].items():
+        for file in entry["files"]:
+            yield from _check_file(storage.join(output, file["path"]), file, entry["schema"])
+        yield from _check_projection(output, table, ds, pointer.run, entry)
+
+
+def _check_file(uri: str, file: dict[str, Any], schema: str) -> Iterator[str]:
+    """One file against its entry in the manifest: sha256, rows, and the columns of its schema."""
+    try:
+        found = content_sha256(uri)
+        with storage.open_input(uri) as source:
+            parquet = pq.ParquetFile(source)
+            rows, columns = parquet.metadata.num_rows, parquet.schema_arrow
+    except FileNotFoundError:
+        yield f"{uri} is missing"
+        return
+    except (OSError, pa.ArrowInvalid) as error:
+        yield f"{uri} cannot be read: {error}"
+        return
+    if found != file["sha256"]:
+        yield f"{uri} has changed: sha256 {found}, published {file['sha256']}"
+    if rows != file["rows"]:
+        yield f"{uri} holds {rows} rows, published {file['rows']}"
+    if not columns.equals(arrow_schema(schema), check_metadata=False):
+        yield f"{uri} has the columns {columns.names}, its schema {arrow_schema(schema).names} or other types"
+
+
+def _check_projection(output: str, table: str, ds: str, run: str, entry: dict[str, Any]) -> Iterator[str]:
+    folder = partition_uri(output, table, ds)
+    names = {storage.name_of(file["path"]): file for file in entry["files"]}
+    there = {file.uri.removeprefix(f"{folder}/") for file in storage.list_files(folder)}
+    for name in sorted(there - set(names) - {SUCCESS}):
+        yield f"{storage.join(folder, name)} is stray: the published run has no such file"
+    if SUCCESS not in there:
+        yield f"{storage.join(folder, SUCCESS)} is missing; run the night again to redo the folder"
+    elif storage.read_bytes(storage.join(folder, SUCCESS)) != run.encode():
+        yield f"{folder} shows another run than the pointer; run the night again to redo the folder"
+    for name, file in names.items():
+        yield from _check_file(storage.join(folder, name), file, entry["schema"])
+
+
+def _stray_partitions(output: str, dates: set[str]) -> Iterator[str]:
+    """Folders that look like a published date of a table, but have no pointer."""
+    for table in storage.list_names(output):
+        if table.startswith(("_", ".")):
+            continue
+        for name in storage.list_names(storage.join(output, table)):
+            match = _PARTITION.fullmatch(name)
+            if match and match[1] not in dates:
+                yield f"{partition_uri(output, table, match[1])} is stray: {match[1]} is not published"
