@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import apache_beam as beam
 
-from recbatch.night import Night
-from recbatch.transforms import Embed, Index, Profiles, Search, clean, cut, finish, fit
+from recbatch.night import Night, TrainingJob
+from recbatch.transforms import Do, Embed, Index, Profiles, Search, audit_vectors, clean, cut, finish, fit, sample
+from recbatch.work.training import train_job
 
 
 def build(root: beam.Pipeline, night: Night) -> beam.PCollection[str]:
@@ -19,18 +20,23 @@ def build(root: beam.Pipeline, night: Night) -> beam.PCollection[str]:
         One element, the name of the run that was published.
     """
     cleaned = clean(night, root)
-    cuts = cut(night, cleaned)
+    samples = sample(night, cleaned)
+    cuts = cut(night, samples)
     profiles = cleaned | "Profiles" >> Profiles(night, cuts)
     bundle = fit(night, cuts)
 
-    embeddings = {
-        vectors.name: profiles[vectors.entity] | f"Embed {vectors.name}" >> Embed(night, vectors, bundle)
-        for vectors in night.sets
-    }
-    indexes, audits = {}, []
+    embeddings, indexes, audits = {}, {}, []
+    for vectors in night.sets:
+        embeddings[vectors.name] = profiles[vectors.entity] | f"Embed {vectors.name}" >> Embed(night, vectors, bundle)
+        audits.append(audit_vectors(night, vectors, embeddings[vectors.name]))
     for job in night.jobs:
         queries, candidates = embeddings[job.queries.name], embeddings[job.candidates.name]
         indexes[job.name] = candidates | f"Index {job.name}" >> Index(night, job, queries)
         audits.append(queries | f"Search {job.name}" >> Search(night, job, indexes[job.name], candidates))
 
-    return finish(night, cleaned, profiles, embeddings, indexes, audits)
+    return finish(night, samples, cleaned, profiles, embeddings, indexes, audits)
+
+
+def build_training(root: beam.Pipeline, job: TrainingJob) -> beam.PCollection[object]:
+    """A training alone, as the one work item of a pipeline, so that it runs wherever a pipeline does."""
+    return root | "Training" >> beam.Create([job]) | "Train" >> beam.ParDo(Do(job.state_uri, "train", train_job))

@@ -6,6 +6,7 @@ range. No row of a table and no vector crosses a shuffle.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,40 +15,36 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.pvalue import AsList, AsSingleton
 
-from recbatch.interactions import Slice
 from recbatch.night import BundleRef, EmbeddingSet, Night, TableJob
 from recbatch.run import Part, recorded
-from recbatch.work import embed, inputs, publish, search, train
-from recbatch.work.items import Cuts, IndexRef, PartAudit, RangePart
+from recbatch.work import auditing, embedding, indexing, inputs, publish, search, training
+from recbatch.work.items import Cuts, IndexRef, PartAudit, RangePart, SlicePart, SliceSample
 
 NAMESPACE = "recbatch"
 
-RangeKey = tuple[str, int]
-"""Entity and number of a range."""
-
 
 class Do(beam.DoFn):
-    """Runs one work item per element: ``work(night, element, *side_inputs)``.
+    """Runs one work item per element: ``work(element, *side_inputs)``.
 
-    A failure is written into the run directory before the runner sees it. Counters tell how many parts were made and
-    how many were found from an earlier attempt.
+    A failure is written into ``folder`` before the runner sees it. Counters tell how many parts were made and how many
+    were found from an earlier attempt.
     """
 
-    def __init__(self, night: Night, step: str, work: Callable[..., Any]):
-        self._night = night
+    def __init__(self, folder: str, step: str, work: Callable[..., Any]):
+        self._folder = folder
         self._step = step
         self._work = work
 
     def process(self, element: Any, *side: Any) -> Iterator[Any]:
-        with recorded(self._night.uri, self._step):
-            result = self._work(self._night, element, *side)
+        with recorded(self._folder, self._step):
+            result = self._work(element, *side)
         count(self._step, result)
         yield result
 
 
 def count(step: str, result: Any) -> None:
     """Count a finished work item on its edge."""
-    part = result.part if isinstance(result, RangePart) else result
+    part = getattr(result, "part", result)
     if isinstance(part, Part):
         Metrics.counter(NAMESPACE, f"{step}_parts_{'made' if part.made else 'found'}").inc()
         Metrics.counter(NAMESPACE, f"{step}_rows").inc(part.rows)
@@ -57,8 +54,8 @@ def count(step: str, result: Any) -> None:
 
 
 def do(night: Night, step: str, work: Callable[..., Any], *side: Any) -> beam.PTransform:
-    """``ParDo(Do(...))``, named by the step."""
-    return step >> beam.ParDo(Do(night, step, work), *side)
+    """One work item of a night per element: ``work(night, element, *side_inputs)``; the transform has the step's name."""
+    return step >> beam.ParDo(Do(night.uri, step, functools.partial(work, night)), *side)
 
 
 class SplitSlice(beam.DoFn):
@@ -67,12 +64,12 @@ class SplitSlice(beam.DoFn):
     def __init__(self, night: Night):
         self._night = night
 
-    def process(self, element: tuple[Slice, Part], cuts: Cuts) -> Iterator[Any]:
+    def process(self, cleaned: SlicePart, cuts: Cuts) -> Iterator[Any]:
         with recorded(self._night.uri, "split"):
-            for entity, number, chunk in inputs.split_slice(self._night, *element, cuts):
+            for entity, number, packed in inputs.split_slice(self._night, cleaned, cuts):
                 Metrics.counter(NAMESPACE, "split_chunks").inc()
-                Metrics.counter(NAMESPACE, "split_chunk_bytes").inc(len(chunk))
-                yield beam.pvalue.TaggedOutput(entity, (number, chunk))
+                Metrics.counter(NAMESPACE, "split_chunk_bytes").inc(len(packed[1]))
+                yield beam.pvalue.TaggedOutput(entity, (number, packed))
 
 
 class EveryRange(beam.DoFn):
@@ -81,7 +78,7 @@ class EveryRange(beam.DoFn):
     def process(self, cuts: Cuts) -> Iterator[Any]:
         for entity in ("user", "item"):
             for number in range(cuts.ranges.count(entity)):
-                yield beam.pvalue.TaggedOutput(entity, (number, b""))
+                yield beam.pvalue.TaggedOutput(entity, (number, None))
 
 
 class Profiles(beam.PTransform):
@@ -95,14 +92,14 @@ class Profiles(beam.PTransform):
         self._night = night
         self._cuts = cuts
 
-    def expand(self, cleaned: beam.PCollection[tuple[Slice, Part]]) -> dict[str, beam.PCollection[RangePart]]:
+    def expand(self, cleaned: beam.PCollection[SlicePart]) -> dict[str, beam.PCollection[RangePart]]:
         chunks = cleaned | "Split" >> beam.ParDo(SplitSlice(self._night), AsSingleton(self._cuts)).with_outputs(
             "user", "item"
         )
         every = self._cuts | "EveryRange" >> beam.ParDo(EveryRange()).with_outputs("user", "item")
         return {entity: self._group(entity, chunks[entity], every[entity]) for entity in ("user", "item")}
 
-    def _group(self, entity: str, *chunks: beam.PCollection[tuple[int, bytes]]) -> beam.PCollection[RangePart]:
+    def _group(self, entity: str, *chunks: beam.PCollection[tuple[int, inputs.Packed | None]]) -> beam.PCollection[RangePart]:
         return (
             chunks
             | f"Flatten {entity}s" >> beam.Flatten()
@@ -129,7 +126,7 @@ class Embed(beam.PTransform):
         )
 
 
-class TowerHandler(ModelHandler[RangePart, RangePart, embed.LazyTower]):
+class TowerHandler(ModelHandler[RangePart, RangePart, embedding.LazyTower]):
     """A tower as RunInference wants it: a batch is one range's profile, a prediction is its embedding part."""
 
     def __init__(self, night: Night, vectors: EmbeddingSet):
@@ -137,17 +134,17 @@ class TowerHandler(ModelHandler[RangePart, RangePart, embed.LazyTower]):
         self._night = night
         self._vectors = vectors
 
-    def load_model(self) -> embed.LazyTower:
+    def load_model(self) -> embedding.LazyTower:
         """The tower, loaded at its first use: RunInference may ask for it before the bundle has been trained."""
-        return embed.LazyTower(self._vectors.bundle, self._vectors.tower)
+        return embedding.LazyTower(self._vectors.bundle, self._vectors.tower)
 
     def run_inference(
-        self, batch: Sequence[RangePart], model: embed.LazyTower, inference_args: Mapping[str, Any] | None = None
+        self, batch: Sequence[RangePart], model: embedding.LazyTower, inference_args: Mapping[str, Any] | None = None
     ) -> Iterable[RangePart]:
         """Embed the ranges of a batch."""
         for profile in batch:
             with recorded(self._night.uri, "embed"):
-                result = embed.embed_range(self._night, self._vectors, profile, model)
+                result = embedding.embed_range(self._night, self._vectors, profile, model)
             count("embed", result)
             yield result
 
@@ -172,13 +169,17 @@ class Index(beam.PTransform):
     def expand(self, candidates: beam.PCollection[RangePart]) -> beam.PCollection[IndexRef]:
         return (
             candidates.pipeline
-            | "Once" >> beam.Create([self._job])
-            | do(self._night, "index", search.build_index, AsList(candidates), AsList(self._queries))
+            | "Once" >> beam.Create([None])
+            | do(self._night, "index", indexing.Index(self._job), AsList(candidates), AsList(self._queries))
         )
 
 
 class Search(beam.PTransform):
-    """Queries' embedding parts -> table parts, each audited from storage as soon as it is there."""
+    """Queries' embedding parts -> audits of the table's parts.
+
+    A part is audited from storage as soon as it is there; when all are, a table whose index found too little is
+    searched again exactly.
+    """
 
     def __init__(
         self,
@@ -194,16 +195,23 @@ class Search(beam.PTransform):
         self._candidates = candidates
 
     def expand(self, queries: beam.PCollection[RangePart]) -> beam.PCollection[PartAudit]:
+        night, job = self._night, self._job
         side = AsSingleton(self._index), AsList(self._candidates)
-        return (
+        audits = (
             queries
             | "Spread" >> beam.Reshuffle()
-            | do(self._night, "search", search.Search(self._job), *side)
-            | do(self._night, "audit", search.Audit(self._job), *side)
+            | do(night, "search", search.Search(job, count_load), *side)
+            | do(night, "audit", auditing.AuditTable(job, count_load), *side)
         )
+        return audits | do(night, "settle", auditing.Settle(job, count_load), *side, AsList(audits))
 
 
-def clean(night: Night, root: beam.Pipeline) -> beam.PCollection[tuple[Slice, Part]]:
+def count_load(index: str) -> None:
+    """Count that this process loaded an index; at most once per process and index."""
+    Metrics.counter(NAMESPACE, f"index_loads_{index}").inc()
+
+
+def clean(night: Night, root: beam.Pipeline) -> beam.PCollection[SlicePart]:
     """Every slice of the inputs, cleaned."""
     return (
         root
@@ -213,37 +221,46 @@ def clean(night: Night, root: beam.Pipeline) -> beam.PCollection[tuple[Slice, Pa
     )
 
 
-def cut(night: Night, cleaned: beam.PCollection[tuple[Slice, Part]]) -> beam.PCollection[Cuts]:
+def sample(night: Night, cleaned: beam.PCollection[SlicePart]) -> beam.PCollection[SliceSample]:
+    """What the cut points need to know of each slice."""
+    return cleaned | do(night, "sample", inputs.sample_slice)
+
+
+def cut(night: Night, samples: beam.PCollection[SliceSample]) -> beam.PCollection[Cuts]:
     """The cut points (one element), when all slices are clean."""
-    return cleaned.pipeline | "OnceCut" >> beam.Create([None]) | do(night, "cut", inputs.cut_ranges, AsList(cleaned))
+    return samples.pipeline | "OnceCut" >> beam.Create([None]) | do(night, "cut", inputs.cut_ranges, AsList(samples))
 
 
 def fit(night: Night, cuts: beam.PCollection[Cuts]) -> beam.PCollection[BundleRef]:
     """The model bundle (one element); trained unless it is there. Waits for the cuts: bad input fails first."""
-    return cuts.pipeline | "OnceTrain" >> beam.Create([None]) | do(night, "train", train.train_night, AsSingleton(cuts))
+    return cuts.pipeline | "OnceTrain" >> beam.Create([None]) | do(night, "train", training.train_night, AsSingleton(cuts))
+
+
+def audit_vectors(
+    night: Night, vectors: EmbeddingSet, embedded: beam.PCollection[RangePart]
+) -> beam.PCollection[PartAudit]:
+    """Embedding parts -> their audits."""
+    return embedded | f"Audit {vectors.name}" >> do(night, "audit", auditing.AuditVectors(vectors))
 
 
 def finish(
     night: Night,
-    cleaned: beam.PCollection[tuple[Slice, Part]],
+    samples: beam.PCollection[SliceSample],
+    cleaned: beam.PCollection[SlicePart],
     profiles: dict[str, beam.PCollection[RangePart]],
     embeddings: dict[str, beam.PCollection[RangePart]],
     indexes: dict[str, beam.PCollection[IndexRef]],
-    audits: Iterable[beam.PCollection[PartAudit]],
+    audits: Sequence[beam.PCollection[PartAudit]],
 ) -> beam.PCollection[str]:
-    """Audit, manifest, pointer and projection: one work item, when everything else is there."""
+    """Judgement, manifest, pointer and projection: one work item, when everything else is there."""
     root = cleaned.pipeline
+    collected = {"Profiles": profiles.values(), "Embeddings": embeddings.values(), "Indexes": indexes.values()}
+    sides = [
+        AsList(tuple(parts) | f"All {name}" >> beam.Flatten(pipeline=root))
+        for name, parts in {**collected, "Audits": audits}.items()
+    ]
     return (
         root
         | "OnceFinish" >> beam.Create([None])
-        | do(
-            night,
-            "publish",
-            publish.publish_night,
-            AsList(cleaned),
-            AsList(list(profiles.values()) | "AllProfiles" >> beam.Flatten()),
-            AsList(list(embeddings.values()) | "AllEmbeddings" >> beam.Flatten()),
-            AsList(list(indexes.values()) | "AllIndexes" >> beam.Flatten()) if indexes else (),
-            AsList(list(audits) | "AllAudits" >> beam.Flatten()) if indexes else (),
-        )
+        | do(night, "publish", publish.publish_night, AsList(samples), AsList(cleaned), *sides)
     )

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from datetime import date
 
 from recbatch import storage
-from recbatch.config.load import check_output, load_config
+from recbatch.config.load import load_config
 from recbatch.errors import InputError, RecbatchError
-from recbatch.launch.dates import days, end_of, parse_date
+from recbatch.interactions import end_of_day_us
+from recbatch.launch.dates import days, parse_date
 from recbatch.launch.nightly import run_night
 from recbatch.launch.prepare import prepare_night
 from recbatch.model.bundle import read_bundle
@@ -38,10 +39,9 @@ def backfill(
         RecbatchError: some dates failed; the message lists them.
     """
     dates = list(days(parse_date(first), parse_date(last)))
-    config = load_config(config_path, overrides)
-    check_output(config, storage.absolute(output))
+    config = load_config(config_path, overrides, output=storage.absolute(output))
     if model is not None and not config.run.allow_future_model:
-        _refuse_future_model(model, dates[0], end_of(dates[0], config.zone))
+        _refuse_future_model(model, dates[0], end_of_day_us(dates[0], config.zone))
 
     failed = []
     for day in dates:

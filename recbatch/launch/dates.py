@@ -1,10 +1,9 @@
-"""Dates on the command line, and the instant at which a date ends."""
+"""Dates on the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, timedelta
 
 from recbatch.errors import InputError
 
@@ -22,12 +21,6 @@ def parse_date(text: str) -> date:
     if day.isoformat() != text:
         raise InputError(f"{text!r} is not written as YYYY-MM-DD; write {day.isoformat()}")
     return day
-
-
-def end_of(day: date, zone: ZoneInfo) -> int:
-    """The first instant after ``day`` in ``zone``, microseconds since the epoch: events before it count."""
-    midnight = datetime.combine(day + timedelta(days=1), time(), zone)
-    return int((midnight.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
 
 
 def days(first: date, last: date) -> Iterator[date]:

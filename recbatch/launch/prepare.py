@@ -8,11 +8,11 @@ from typing import Any
 
 from recbatch import storage
 from recbatch.config.columns import feature_columns
-from recbatch.config.load import check_output, load_config
+from recbatch.config.load import load_config
 from recbatch.config.models import Config
 from recbatch.errors import InputError
-from recbatch.interactions import ReadSpec, ResolvedInputs, plan_slices, resolve_inputs
-from recbatch.launch.dates import end_of, parse_date
+from recbatch.interactions import ReadSpec, ResolvedInputs, end_of_day_us, plan_slices, resolve_inputs
+from recbatch.launch.dates import parse_date
 from recbatch.model.bundle import Bundle, read_bundle
 from recbatch.night import BundleRef, Night, embedding_sets, table_jobs
 from recbatch.run import code_checksum, fingerprint, library_versions
@@ -62,9 +62,8 @@ def prepare_night(
     """
     as_of_date = parse_date(ds)
     output = storage.absolute(output)
-    config = load_config(config_path, overrides)
-    check_output(config, output)
-    as_of_us = end_of(as_of_date, config.zone)
+    config = load_config(config_path, overrides, output=output)
+    as_of_us = end_of_day_us(as_of_date, config.zone)
 
     others = {
         name: _given(table.model, f"tables.{name}.model")

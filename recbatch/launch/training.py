@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from recbatch import storage
 from recbatch.config.columns import feature_columns
-from recbatch.config.load import check_output, load_config
+from recbatch.config.load import load_config
 from recbatch.errors import RecbatchError
-from recbatch.interactions import resolve_inputs
-from recbatch.launch.dates import end_of, parse_date
+from recbatch.interactions import end_of_day_us, resolve_inputs
+from recbatch.launch.dates import parse_date
 from recbatch.launch.prepare import training_job
 from recbatch.model.bundle import read_bundle
+from recbatch.night import TrainingJob
 from recbatch.run import clear_failures, first_failure
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,8 @@ def train(
         RecbatchError: with what failed; exit code 2 for config and input errors, and where another bundle lies there.
     """
     target = storage.absolute(model)
-    config = load_config(config_path, overrides)
-    check_output(config, target)
-    as_of_us = None if ds is None else end_of(parse_date(ds), config.zone)
+    config = load_config(config_path, overrides, output=target)
+    as_of_us = None if ds is None else end_of_day_us(parse_date(ds), config.zone)
     inputs = resolve_inputs(config, feature_columns(config, [config.model]))
     job = replace(training_job(config, inputs, as_of_us), target=target)
 

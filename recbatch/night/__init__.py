@@ -5,5 +5,6 @@ from __future__ import annotations
 from recbatch.night.jobs import BundleRef, EmbeddingSet, TableJob, embedding_sets, table_jobs
 from recbatch.night.night import Night
 from recbatch.night.ranges import Ranges
+from recbatch.night.training import TrainingJob
 
-__all__ = ["BundleRef", "EmbeddingSet", "Night", "Ranges", "TableJob", "embedding_sets", "table_jobs"]
+__all__ = ["BundleRef", "EmbeddingSet", "Night", "Ranges", "TableJob", "TrainingJob", "embedding_sets", "table_jobs"]

@@ -29,3 +29,8 @@ class TrainingJob:
     as_of_us: int | None
     name: str
     target: str
+
+    @property
+    def state_uri(self) -> str:
+        """A folder beside the bundle for what is not part of it: checkpoints, logs, failures."""
+        return f"{self.target}.training"

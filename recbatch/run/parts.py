@@ -7,7 +7,9 @@ so a file cut short, or one of another run, is made again.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
@@ -26,7 +28,7 @@ Make = Callable[[dict[str, int]], Tables]
 
 @dataclass(frozen=True)
 class Part:
-    """A part that is there. ``made`` tells whether it was made just now or found."""
+    """A part that is there. ``made`` tells whether it was made just now, in ``seconds``, or found."""
 
     uri: str
     item: str
@@ -34,6 +36,7 @@ class Part:
     size_bytes: int
     counts: Mapping[str, int] = field(default_factory=dict)
     made: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Layout:
     """How a part is laid out in Parquet.
 
     Attributes:
-        schema: Arrow schema that a reader gets.
+        schema: Arrow schema that a reader gets; None: that of the first table handed in.
         sorted_by: columns by which the rows are sorted, written as the row groups' sorting columns.
         encoded: text columns whose values are handed in as dictionary arrays, which saves hashing every value again.
             A dictionary must hold only the values of its row group.
@@ -49,7 +52,7 @@ class Layout:
             that nobody filters by costs as much as writing it.
     """
 
-    schema: pa.Schema
+    schema: pa.Schema | None
     sorted_by: Sequence[str] = ()
     encoded: Sequence[str] = ()
     statistics: bool | Sequence[str] = True
@@ -91,11 +94,13 @@ def make_part(uri: str, item: str, inputs: str, layout: Layout, make: Make) -> P
     found = existing_part(uri, item, inputs)
     if found is not None:
         return found
+    started = time.monotonic()
     storage.delete(uri)  # whatever lies there is not this part: cut short, or made from something else
     counts: dict[str, int] = {}
     rows = 0
+    layout, tables = _settled(layout, iter(make(counts)))
     with storage.create(uri) as (stream, created), layout.writer(stream) as writer:
-        for table in _at_least_one(make(counts), layout.written_schema):
+        for table in tables:
             writer.write_table(table, row_group_size=max(table.num_rows, 1))
             rows += table.num_rows
         footer = {"item": item, "inputs": inputs, "rows": rows, "counts": counts}
@@ -103,16 +108,17 @@ def make_part(uri: str, item: str, inputs: str, layout: Layout, make: Make) -> P
     part = existing_part(uri, item, inputs)
     if part is None:
         raise OSError(f"{uri}: the part just written cannot be read back; check the disk or bucket it is on")
-    return replace(part, made=created.won)
+    return replace(part, made=created.won, seconds=time.monotonic() - started)
 
 
-def _at_least_one(tables: Tables, schema: pa.Schema) -> Iterator[pa.Table]:
-    empty = True
-    for table in tables:
-        empty = False
-        yield table
-    if empty:
-        yield schema.empty_table()
+def _settled(layout: Layout, tables: Iterator[pa.Table]) -> tuple[Layout, Iterator[pa.Table]]:
+    """The layout with its schema known, and at least one table: a part without rows has its columns all the same."""
+    first = next(tables, None)
+    if first is None:
+        first = layout.written_schema.empty_table()
+    if layout.schema is None:
+        layout = replace(layout, schema=first.schema)
+    return layout, itertools.chain([first], tables)
 
 
 def existing_part(uri: str, item: str, inputs: str) -> Part | None:
@@ -129,8 +135,14 @@ def existing_part(uri: str, item: str, inputs: str) -> Part | None:
     return Part(uri, item, metadata.num_rows, size, footer["counts"])
 
 
-def read_part(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A part's rows (all row groups), with its schema's own metadata only."""
+def read_part(uri: str, columns: Sequence[str] | None = None, coded: Sequence[str] = ()) -> pa.Table:
+    """A part's rows (all row groups), with its schema's own metadata only.
+
+    Args:
+        uri: the part.
+        columns: which columns; None: all.
+        coded: text columns to read as dictionary codes.
+    """
     with storage.open_input(uri) as source:
-        table = pq.read_table(source, columns=list(columns) if columns is not None else None)
+        table = pq.read_table(source, columns=None if columns is None else list(columns), read_dictionary=list(coded))
     return table.replace_schema_metadata(None)

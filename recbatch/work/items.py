@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from recbatch.interactions import Slice
 from recbatch.night import Ranges
 from recbatch.run import Part
 
 
 @dataclass(frozen=True)
 class RangePart:
-    """The part of one range."""
+    """The part of one range; ``of`` says of what: an entity's profiles, or a set of vectors."""
 
+    of: str
     number: int
     part: Part
+
+
+@dataclass(frozen=True)
+class SlicePart:
+    """A cleaned slice."""
+
+    piece: Slice
+    part: Part
+
+
+@dataclass(frozen=True)
+class SliceSample:
+    """What the cut points need to know of one slice: Arrow streams of sampled ids by entity; and its counts."""
+
+    source: str
+    counts: Mapping[str, int]
+    samples: Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -32,7 +52,7 @@ class IndexRef:
 
     table: str
     record: Mapping[str, Any]
-    made: bool
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,15 +63,55 @@ class PartAudit:
         table: name of the table.
         number: the range.
         part: the audited part.
+        sha256: of its bytes.
+        queries: different queries in it.
         problems: sentences; empty when the part is as promised.
         recall_hits: candidates found of those that the exact search of the sampled queries gives.
         recall_total: how many the exact search gives; 0 when the search is exact.
+        exact: whether the part was searched again, exactly, because the index found too little.
+        seconds: how long the audit took.
     """
 
     table: str
     number: int
     part: Part
+    sha256: str
+    queries: int
     problems: tuple[str, ...] = ()
     recall_hits: int = 0
     recall_total: int = 0
-    samples: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that the work items of a night reported. A work item that ran twice is in it twice."""
+
+    samples: Sequence[SliceSample]
+    cleaned: Sequence[SlicePart]
+    profiles: Sequence[RangePart]
+    embeddings: Sequence[RangePart]
+    indexes: Sequence[IndexRef]
+    audits: Sequence[PartAudit]
+
+    def audited(self, table: str) -> list[PartAudit]:
+        """The audits of one table by range, each range once."""
+        return [audit for _, audit in sorted({a.number: a for a in self.audits if a.table == table}.items())]
+
+    def of(self, name: str) -> list[RangePart]:
+        """The profile parts of an entity, or the embedding parts of a set, by range, each range once."""
+        items = [*self.profiles, *self.embeddings]
+        return [item for _, item in sorted({i.number: i for i in items if i.of == name}.items())]
+
+    def counts(self, name: str) -> Counter[str]:
+        """Counts of :meth:`of`, added up."""
+        return added(item.part.counts for item in self.of(name))
+
+
+def added(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """Counts of several parts, added up by name."""
+    total = Counter[str]()
+    for found in counts:
+        total.update(found)
+    return total

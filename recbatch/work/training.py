@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import filelock
 import platformdirs
 
 from recbatch import storage
-from recbatch.interactions import load_training_data
+from recbatch.interactions import load_tables, plan_slices
 from recbatch.model import Bundle, TrainingData, load_bundle, train_bundle
 from recbatch.model.bundle import MANIFEST
 from recbatch.night import BundleRef, Night, TrainingJob
@@ -34,10 +33,10 @@ def train_job(job: TrainingJob) -> Bundle:
     work.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(work / ".lock"):
         if not storage.exists(storage.join(job.target, MANIFEST)):
-            interactions, users, items = load_training_data(job.inputs, job.spec, job.slice_rows)
+            clean = load_tables(plan_slices(job.inputs, job.slice_rows), job.spec)
             train_bundle(
                 job.model,
-                TrainingData(interactions, users, items),
+                TrainingData(clean.interactions, clean.users, clean.items),
                 job.target,
                 work_folder=str(work),
                 as_of_us=job.as_of_us,
@@ -51,4 +50,4 @@ def work_folder(job: TrainingJob) -> Path:
     """Where a training keeps its checkpoints and TensorBoard logs, on this machine."""
     if storage.is_remote(job.target):
         return Path(platformdirs.user_cache_dir("recbatch")) / "training" / job.name
-    return Path(f"{os.path.abspath(job.target)}.training")
+    return Path(job.state_uri)

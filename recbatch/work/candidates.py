@@ -1,0 +1,86 @@
+"""A table's candidates as a worker holds them: ids, prepared vectors and the loaded index, once per process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recbatch import storage
+from recbatch.index import Candidates, IndexCache, Searcher, Similarity, Validity, classify, load_index
+from recbatch.model.bundle import read_manifest
+from recbatch.night import Night, TableJob
+from recbatch.work.embedding import Vectors, read_vectors
+from recbatch.work.items import IndexRef, RangePart
+
+INDEX_FILES = "files"
+"""Sub-folder of an index folder that holds the index's own files and nothing else."""
+
+Loaded = Callable[[str], None]
+"""Called with an index's name each time this process loads it."""
+
+
+@dataclass(frozen=True)
+class TableCandidates:
+    """All valid candidates of a table; an ordinal is a position in ``ids``."""
+
+    ids: pa.Array
+    prepared: Candidates
+    searcher: Searcher | None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about."""
+        held: int = self.ids.nbytes + self.prepared.vectors.nbytes
+        return held + (0 if self.searcher is None else self.searcher.nbytes)
+
+
+_cache: IndexCache[TableCandidates] = IndexCache()
+
+
+def similarity_of(night: Night, job: TableJob) -> tuple[Similarity, int | None]:
+    """How a table compares vectors, and the coordinate of them that is a bias (None: there is none)."""
+    bias: int | None = read_manifest(job.candidates.bundle)["bias_coordinate"]
+    return job.settings.similarity, bias
+
+
+def valid_rows(
+    ids: pa.Array, vectors: Vectors, similarity: Similarity, bias: int | None
+) -> tuple[pa.Array, Vectors, npt.NDArray[np.uint8]]:
+    """The ids and vectors that a similarity can use, and the :class:`Validity` of all of them."""
+    validity = classify(vectors, similarity, bias)
+    usable = validity == Validity.VALID
+    return ids.filter(pa.array(usable)), vectors[usable], validity
+
+
+def read_candidates(night: Night, job: TableJob, parts: Sequence[RangePart]) -> tuple[pa.Array, Candidates]:
+    """Ids and prepared vectors of a table's candidates, from their embedding parts."""
+    similarity, bias = similarity_of(night, job)
+    ids, vectors, _ = valid_rows(*read_vectors(parts), similarity, bias)
+    return ids, Candidates.of(vectors, similarity, bias)
+
+
+def load_candidates(
+    night: Night, job: TableJob, index: IndexRef, parts: Sequence[RangePart], on_load: Loaded
+) -> TableCandidates:
+    """A table's candidates and index; read once per process, kept within its memory budget."""
+
+    def load() -> TableCandidates:
+        ids, prepared = read_candidates(night, job, parts)
+        return TableCandidates(ids, prepared, _load_searcher(night, job, index.record))
+
+    return _cache.get(night.index_uri(job), load, on_load)
+
+
+def _load_searcher(night: Night, job: TableJob, record: dict[str, Any]) -> Searcher | None:
+    if record["kind"] == "exact":
+        return None
+    files = record["files"]
+    uri = storage.join(night.index_uri(job), INDEX_FILES)
+    folder = storage.fetch_folder(uri, list(files), record["checksum"].removeprefix("sha256:"))
+    return load_index(Path(folder), files)

@@ -1,0 +1,81 @@
+"""Embedding a range, and reading vectors back: the published vectors are what every score is computed from."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recbatch.model import Tower, load_tower
+from recbatch.night import EmbeddingSet, Night
+from recbatch.run import make_part, read_part
+from recbatch.tables.rows import embedding_rows, embeddings_layout
+from recbatch.work.items import RangePart
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass
+class LazyTower:
+    """A tower that is loaded when it is first used: a worker is set up before the model has been trained."""
+
+    bundle: str
+    name: str
+
+    @functools.cached_property
+    def tower(self) -> Tower:
+        """The tower, verified and loaded; one per process however many stages use it."""
+        return _loaded(self.bundle, self.name)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(bundle: str, name: str) -> Tower:
+    return load_tower(bundle, name)
+
+
+def embed_range(night: Night, vectors: EmbeddingSet, profile: RangePart, model: LazyTower) -> RangePart:
+    """The embedding part of one range: ids with a known, finite vector, sorted by id.
+
+    The counts say how many ids there were (``ids``) and why some have no vector (``cold``, ``not_finite``).
+    """
+    layout = embeddings_layout(vectors.schema)
+
+    def make(counts: dict[str, int]) -> Iterator[pa.Table]:
+        profiles = read_part(profile.part.uri)
+        found, known = model.tower.embed(profiles, night.as_of_us)
+        finite = np.isfinite(found).all(axis=1)
+        valid = known & finite
+        counts.update(
+            ids=len(valid), cold=int((~known).sum()), not_finite=int((known & ~finite).sum()), width=found.shape[1]
+        )
+        ids = profiles.column("id").combine_chunks().filter(pa.array(valid))
+        yield from embedding_rows(layout, ids, found[valid])
+
+    part = make_part(
+        night.embedding_uri(vectors, profile.number),
+        item=embedding_item(vectors, profile.number),
+        inputs=night.run,
+        layout=layout,
+        make=make,
+    )
+    return RangePart(vectors.name, profile.number, part)
+
+
+def embedding_item(vectors: EmbeddingSet, number: int) -> str:
+    """Name of the work item that embeds one range."""
+    return f"embed {vectors.name} {number:05d}"
+
+
+def read_vectors(parts: Sequence[RangePart]) -> tuple[pa.Array, Vectors]:
+    """Ids ``[n]`` and vectors ``[n, dim]`` of some ranges, in order of the ranges, so sorted by id."""
+    tables = [read_part(item.part.uri) for item in sorted(parts, key=lambda item: item.number)]
+    table = pa.concat_tables(tables).combine_chunks()
+    ids = table.column(0).combine_chunks() if table.num_rows else pa.array([], pa.string())
+    width = max(item.part.counts["width"] for item in parts)
+    values = [chunk.flatten().to_numpy() for chunk in table.column(1).chunks]
+    flat = np.concatenate(values) if values else np.zeros(0, np.float32)
+    return ids, flat.reshape(len(ids), width)

@@ -1,0 +1,181 @@
+"""From input files to profiles: clean the slices, cut the ids into ranges, bring each range's rows together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from recbatch import storage
+from recbatch.config.models import Entity
+from recbatch.interactions import (
+    QUARANTINE_SCHEMA,
+    Chunk,
+    Slice,
+    check_counts,
+    clean_schema,
+    cut_points,
+    entity_chunks,
+    group_items,
+    group_users,
+    interaction_chunks,
+    read_slice,
+    sample_ids,
+    sample_one_in,
+)
+from recbatch.night import Night, Ranges
+from recbatch.run import Layout, existing_part, make_part, read_part
+from recbatch.work.items import Cuts, RangePart, SlicePart, SliceSample
+
+ENTITIES: tuple[Entity, Entity] = ("user", "item")
+
+Packed = tuple[str, bytes]
+"""An input's name, and rows of one of its slices, packed."""
+
+
+def clean_slice(night: Night, piece: Slice) -> SlicePart:
+    """The clean rows of a slice; the rows put aside are written first, so that none is lost to a kill in between."""
+    spec = night.read_spec
+    schema = clean_schema(piece.source, spec)
+    coded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    plain = pa.schema([field.with_type(pa.string()) if field.name in coded else field for field in schema])
+
+    def make(counts: dict[str, int]) -> Iterator[pa.Table]:
+        found = read_slice(piece, spec)
+        if found.quarantined.num_rows:
+            _put_aside(night, piece, found.quarantined)
+        counts.update(found.counts)
+        yield found.table
+
+    item = f"clean {piece.source} {piece.number:05d}"
+    return SlicePart(piece, make_part(night.slice_uri(piece), item, night.run, Layout(plain, encoded=coded), make))
+
+
+def _put_aside(night: Night, piece: Slice, rows: pa.Table) -> None:
+    item = f"quarantine {piece.source} {piece.number:05d}"
+    make_part(night.quarantine_uri(piece), item, night.run, Layout(QUARANTINE_SCHEMA), lambda _: [rows])
+
+
+def sample_slice(night: Night, cleaned: SlicePart) -> SliceSample:
+    """What the cut points need to know of a slice; nothing where they are stored already."""
+    samples: dict[str, bytes] = {}
+    if not storage.exists(night.ranges_uri):
+        one_in = sample_one_in(sum(source.rows for source in night.inputs.sources))
+        interactions = cleaned.piece.source == "interactions"
+        for entity in ENTITIES:
+            column = _id_column(cleaned.piece.source, entity)
+            if column is not None:
+                ids = read_part(cleaned.part.uri, [column], coded=[column] if interactions else []).column(column)
+                samples[entity] = _to_bytes(sample_ids(ids, one_in, interactions=interactions))
+    return SliceSample(cleaned.piece.source, dict(cleaned.part.counts), samples)
+
+
+def _id_column(source: str, entity: Entity) -> str | None:
+    """Where an input names the ids of an entity."""
+    if source == "interactions":
+        return f"{entity}_id"
+    return "id" if source == f"{entity}s" else None
+
+
+def cut_ranges(night: Night, _: None, samples: Sequence[SliceSample]) -> Cuts:
+    """The cut points, from all slices; the first of the night's decisions that needs the data.
+
+    Raises:
+        InputError: most timestamps cannot be meant as declared.
+        RecbatchError: more rows had to be put aside than the config allows.
+    """
+    for source in night.inputs.sources:
+        counts = Counter[str]()
+        for sample in samples:
+            if sample.source == source.name:
+                counts.update(sample.counts)
+        check_counts(
+            source.name,
+            counts,
+            night.read_spec,
+            where=night.path("0_slices", "quarantine"),
+        )
+    if storage.exists(night.ranges_uri):
+        ranges = Ranges.load(night.ranges_uri)
+    else:
+        run = night.config.run
+        users, items = (
+            cut_points(
+                [_from_bytes(sample.samples[entity]) for sample in samples if entity in sample.samples],
+                run.range_ids,
+                run.range_interactions,
+            )
+            for entity in ENTITIES
+        )
+        ranges = Ranges(users, items).save(night.ranges_uri)
+    missing = {
+        entity: frozenset(
+            number
+            for number in range(ranges.count(entity))
+            if existing_part(night.profile_uri(entity, number), _profile_item(entity, number), night.run) is None
+        )
+        for entity in ENTITIES
+    }
+    return Cuts(ranges, missing)
+
+
+def split_slice(night: Night, cleaned: SlicePart, cuts: Cuts) -> Iterator[tuple[Entity, int, Packed]]:
+    """A slice's rows by range, packed for the shuffle; nothing for ranges whose profile is there."""
+    source, number = cleaned.piece.source, cleaned.piece.number
+    wanted = [entity for entity in ENTITIES if cuts.missing[entity] and _id_column(source, entity) is not None]
+    if not wanted:
+        return
+    coded = ["user_id", "item_id"] if source == "interactions" else []
+    table = read_part(cleaned.part.uri, coded=coded)
+    for chunk in _chunks(night, source, number, table, cuts.ranges):
+        if chunk.range in cuts.missing[chunk.entity]:
+            yield chunk.entity, chunk.range, (source, chunk.data)
+
+
+def _chunks(night: Night, source: str, number: int, table: pa.Table, ranges: Ranges) -> Iterator[Chunk]:
+    if source == "interactions":
+        return interaction_chunks(table, number, ranges.users, ranges.items, night.read_spec)
+    entity: Entity = "user" if source == "users" else "item"
+    return entity_chunks(table, entity, number, ranges.cuts(entity))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Brings together the rows of one range of users or items; called by the transform of that entity."""
+
+    entity: Entity
+
+    def __call__(self, night: Night, element: tuple[int, Iterable[Packed | None]]) -> RangePart:
+        """The profile part of a range."""
+        number, packed = element
+        group = group_users if self.entity == "user" else group_items
+
+        def make(counts: dict[str, int]) -> Iterator[pa.Table]:
+            chunks = [chunk for chunk in packed if chunk is not None]
+            events = [data for source, data in chunks if source == "interactions"]
+            features = [data for source, data in chunks if source != "interactions"]
+            profiles = group(events, features, night.read_spec)
+            counts.update(profiles.counts)
+            yield profiles.table
+
+        uri = night.profile_uri(self.entity, number)
+        layout = Layout(None, sorted_by=("id",), statistics=("id",))
+        return RangePart(self.entity, number, make_part(uri, _profile_item(self.entity, number), night.run, layout, make))
+
+
+def _profile_item(entity: Entity, number: int) -> str:
+    return f"group {entity}s {number:05d}"
+
+
+def _to_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _from_bytes(data: bytes) -> pa.Table:
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()

@@ -1,0 +1,143 @@
+"""The manifest of a run: what was made from what, every file with its checksum, and how good it is."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from recbatch.model.bundle import read_manifest as read_bundle_manifest
+from recbatch.night import EmbeddingSet, Night, TableJob
+from recbatch.run import library_versions
+from recbatch.schemas import columns
+from recbatch.work.items import PartAudit, Results, added
+
+FORMAT = 1
+_MODEL_KEYS = ("fingerprint", "metrics", "steps", "switched_off")
+
+
+def make_manifest(night: Night, results: Results, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest, JSON-able. All paths are relative to the output."""
+    bundle = read_bundle_manifest(night.bundle.uri)
+    return {
+        "format": FORMAT,
+        "ds": night.ds,
+        "as_of_us": night.as_of_us,
+        "run": night.run,
+        "created_at": datetime.now(UTC).isoformat(),
+        "bias_coordinate": bundle["bias_coordinate"],
+        "identity": dict(night.identity),
+        "model": {"bundle": relative(night, night.bundle.uri), **{key: bundle[key] for key in _MODEL_KEYS}},
+        "counts": _counts(results),
+        "tables": tables,
+        "schemas": {entry["schema"]: columns(entry["schema"]) for entry in tables.values()},
+        "profiles": {
+            f"{entity}s": [relative(night, item.part.uri) for item in results.of(entity)] for entity in ("user", "item")
+        },
+        "labels": _labels(night),
+        "notes": [f"{feature} is switched off: {reason}" for feature, reason in bundle["switched_off"].items()],
+        "timings": {"seconds_by_step": _seconds(results)},
+        "work": _work(night, results),
+        "versions": library_versions(),
+        "processor": {"machine": platform.machine(), "name": _processor()},
+    }
+
+
+def table_entries(night: Night, results: Results) -> dict[str, dict[str, Any]]:
+    """What the manifest says of each table and of each set of vectors."""
+    entries = {job.name: _table_entry(night, job, results) for job in night.jobs}
+    return entries | {vectors.name: _vectors_entry(night, vectors, results) for vectors in night.sets}
+
+
+def _table_entry(night: Night, job: TableJob, results: Results) -> dict[str, Any]:
+    audits = results.audited(job.name)
+    without = results.counts(job.queries.name)
+    served = added(audit.part.counts for audit in audits)
+    index = next(dict(index.record) for index in results.indexes if index.table == job.name)
+    hits, total = sum(audit.recall_hits for audit in audits), sum(audit.recall_total for audit in audits)
+    index["index_recall_at_k"] = hits / total if total else 1.0
+    index["searched_again_exactly"] = any(audit.exact for audit in audits)
+    not_served = {
+        "cold": without["cold"],
+        "not_finite": without["not_finite"],
+        "zero_vector": served["zero_vector"],
+        "too_long_vector": served["too_long_vector"],
+        "nothing_eligible": served["nothing_eligible"],
+    }
+    return {**_entry(night, job.name, audits), "not_served": not_served, "index": index}
+
+
+def _vectors_entry(night: Night, vectors: EmbeddingSet, results: Results) -> dict[str, Any]:
+    without = results.counts(vectors.name)
+    not_served = {"cold": without["cold"], "not_finite": without["not_finite"]}
+    return {**_entry(night, vectors.schema, results.audited(vectors.name)), "not_served": not_served}
+
+
+def _entry(night: Night, schema: str, audits: list[PartAudit]) -> dict[str, Any]:
+    return {
+        "schema": schema,
+        "rows": sum(audit.part.rows for audit in audits),
+        "queries": sum(audit.queries for audit in audits),
+        "files": [
+            {
+                "path": relative(night, audit.part.uri),
+                "rows": audit.part.rows,
+                "bytes": audit.part.size_bytes,
+                "sha256": audit.sha256,
+            }
+            for audit in audits
+        ],
+    }
+
+
+def _counts(results: Results) -> dict[str, dict[str, int]]:
+    counts = {
+        source: dict(sorted(added(s.counts for s in results.samples if s.source == source).items()))
+        for source in ("interactions", "users", "items")
+        if any(sample.source == source for sample in results.samples)
+    }
+    return counts | {f"{entity}_profiles": dict(sorted(results.counts(entity).items())) for entity in ("user", "item")}
+
+
+def _labels(night: Night) -> dict[str, str]:
+    tables = {"user": night.config.inputs.users, "item": night.config.inputs.items}
+    return {entity: table.label for entity, table in tables.items() if table is not None and table.label is not None}
+
+
+def _seconds(results: Results) -> dict[str, float]:
+    """Seconds of the work items that ran in this attempt; parts found from an earlier one took none."""
+    seconds = {
+        "clean": sum(item.part.seconds for item in results.cleaned),
+        "profiles": sum(item.part.seconds for item in results.profiles),
+        "embed": sum(item.part.seconds for item in results.embeddings),
+        "index": sum(index.seconds for index in results.indexes),
+        "search": sum(audit.part.seconds for audit in results.audits),
+        "audit": sum(audit.seconds for audit in results.audits),
+    }
+    return {name: round(value, 3) for name, value in seconds.items()}
+
+
+def _work(night: Night, results: Results) -> dict[str, dict[str, int]]:
+    """How many parts this attempt made, and how many it found."""
+    parts = {"inputs": [item.part for item in results.cleaned]}
+    parts |= {f"{entity}_profiles": [item.part for item in results.of(entity)] for entity in ("user", "item")}
+    parts |= {vectors.name: [item.part for item in results.of(vectors.name)] for vectors in night.sets}
+    parts |= {job.name: [audit.part for audit in results.audited(job.name)] for job in night.jobs}
+    return {
+        step: {"made": sum(part.made for part in found), "found": sum(not part.made for part in found)}
+        for step, found in parts.items()
+    }
+
+
+def relative(night: Night, uri: str) -> str:
+    """A URI as a path relative to the output; one outside it stays as it is."""
+    return uri.removeprefix(f"{night.output}/")
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -1,0 +1,113 @@
+"""The last work item: recount, judge, write the manifest, swap the pointer, make the folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recbatch import storage
+from recbatch.errors import RecbatchError
+from recbatch.night import Night, Ranges
+from recbatch.tables.pointer import publish_pointer, read_pointer
+from recbatch.tables.projection import project
+from recbatch.tables.read import read_manifest
+from recbatch.work.items import IndexRef, PartAudit, RangePart, Results, SlicePart, SliceSample
+from recbatch.work.manifest import make_manifest, relative, table_entries
+
+_SHOWN_PROBLEMS = 5
+
+
+def publish_night(
+    night: Night,
+    _: None,
+    samples: Sequence[SliceSample],
+    cleaned: Sequence[SlicePart],
+    profiles: Sequence[RangePart],
+    embeddings: Sequence[RangePart],
+    indexes: Sequence[IndexRef],
+    audits: Sequence[PartAudit],
+) -> str:
+    """Publish the night; returns the name of the run.
+
+    Raises:
+        RecbatchError: the audit found a problem, a part is missing, or too many ids have no valid vector. Nothing is
+            published then, and readers keep what they have.
+    """
+    results = Results(samples, cleaned, profiles, embeddings, indexes, audits)
+    problems = [f"{audit.part.uri}: {problem}" for audit in audits for problem in audit.problems]
+    problems += _missing_parts(night, results)
+    if not problems:
+        tables = table_entries(night, results)
+        problems += [*_unaccounted(night, results, tables), *_invalid_vectors(night, results, tables)]
+    if problems:
+        more = len(problems) - _SHOWN_PROBLEMS
+        shown = "; ".join(problems[:_SHOWN_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+        raise RecbatchError(f"the night of {night.ds} is not published, readers keep what they have: {shown}")
+    recount = {
+        name: {"rows": entry["rows"], "queries": entry["queries"], "files": len(entry["files"])}
+        for name, entry in tables.items()
+    }
+    storage.put_if_absent(night.audit_uri, _json({"problems": [], "tables": recount}))
+    storage.put_if_absent(night.manifest_uri, _json(make_manifest(night, results, tables)))
+    _publish(night)
+    return night.run
+
+
+def _publish(night: Night) -> None:
+    content = storage.read_bytes(night.manifest_uri)  # that of the first who wrote it
+    before = read_pointer(night.output, night.ds)
+    stale = set(read_manifest(night.output, before)["tables"]) if before is not None else set()
+    publish_pointer(night.output, night.ds, night.run, relative(night, night.manifest_uri), content)
+    project(night.output, night.ds, night.run, json.loads(content), stale)
+
+
+def _missing_parts(night: Night, results: Results) -> list[str]:
+    """The barrier's own count: every range of every step must have arrived here."""
+    ranges = Ranges.load(night.ranges_uri)
+    arrived = {(item.of, item.number) for item in results.profiles} | {(a.table, a.number) for a in results.audits}
+    expected: dict[str, int] = {entity: ranges.count(entity) for entity in ("user", "item")}
+    expected |= {job.name: ranges.count(job.queries.entity) for job in night.jobs}
+    expected |= {vectors.name: ranges.count(vectors.entity) for vectors in night.sets}
+    return [
+        f"{name}: range {number} is missing"
+        for name, count in expected.items()
+        for number in range(count)
+        if (name, number) not in arrived
+    ]
+
+
+def _unaccounted(night: Night, results: Results, tables: Mapping[str, Any]) -> list[str]:
+    """Every id is a query of the table, or counted with the reason why not."""
+    problems = []
+    for spec in [*night.jobs, *night.sets]:
+        vectors = getattr(spec, "queries", spec)
+        entry, ids = tables[spec.name], results.counts(vectors.name)["ids"]
+        accounted = entry["queries"] + sum(entry["not_served"].values())
+        if accounted != ids:
+            problems.append(f"{spec.name}: {ids} ids, but {accounted} are served or counted with a reason")
+    return problems
+
+
+def _invalid_vectors(night: Night, results: Results, tables: Mapping[str, Any]) -> list[str]:
+    """Sets with more ids without a valid vector than the config allows; each cosine table counts its zero vectors."""
+    limit = night.config.run.max_invalid_vector_share
+    problems = []
+    for vectors in night.sets:
+        counts = results.counts(vectors.name)
+        unusable = [
+            tables[job.name]["not_served"]["zero_vector"] + tables[job.name]["not_served"]["too_long_vector"]
+            for job in night.jobs
+            if job.queries == vectors
+        ]
+        invalid = counts["not_finite"] + max(unusable, default=0)
+        if invalid > limit * counts["ids"]:
+            problems.append(
+                f"{vectors.name}: {invalid} of {counts['ids']} ids have a vector that is NaN, infinite, too long or (cosine) zero, "
+                f"and run.max_invalid_vector_share allows {limit:.2%}; look at the training"
+            )
+    return problems
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
