@@ -20,4 +20,14 @@ class InputError(RecbatchError):
 
 
 class ConfigError(InputError):
-    """The configuration is wrong. The message names the key, the value, the place and the nearest valid key."""
+    """The configuration is wrong. The message names the key, the value, the place and the nearest valid key.
+
+    Args:
+        message: what is wrong and what to do.
+        key: the key that it is about, such as ``tables.user2item.k``; who knows the file adds the place to the message
+            (:meth:`recbatch.config.load.LoadedConfig.located`).
+    """
+
+    def __init__(self, message: str, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key

@@ -14,13 +14,18 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.pvalue import AsList, AsSingleton
+from apache_beam.typehints.decorators import IOTypeHints
 
+from recbatch.config.models import Entity
 from recbatch.night import BundleRef, EmbeddingSet, Night, TableJob
 from recbatch.run import Part, recorded
 from recbatch.work import auditing, embedding, indexing, inputs, publish, search, training
 from recbatch.work.items import Cuts, IndexRef, PartAudit, RangePart, SlicePart, SliceSample
 
 NAMESPACE = "recbatch"
+
+PackedRange = tuple[int, inputs.Packed | None]
+"""A range's number and some of its rows, packed (None: none)."""
 
 
 class Do(beam.DoFn):
@@ -34,6 +39,10 @@ class Do(beam.DoFn):
         self._folder = folder
         self._step = step
         self._work = work
+
+    def default_type_hints(self) -> IOTypeHints:
+        """None: Beam would take the annotation of ``*side`` for the type of a single side input."""
+        return IOTypeHints.empty()
 
     def process(self, element: Any, *side: Any) -> Iterator[Any]:
         with recorded(self._folder, self._step):
@@ -76,7 +85,7 @@ class EveryRange(beam.DoFn):
     """All ranges of all entities, so that one without a single row still gets its part."""
 
     def process(self, cuts: Cuts) -> Iterator[Any]:
-        for entity in ("user", "item"):
+        for entity in inputs.ENTITIES:
             for number in range(cuts.ranges.count(entity)):
                 yield beam.pvalue.TaggedOutput(entity, (number, None))
 
@@ -97,9 +106,9 @@ class Profiles(beam.PTransform):
             "user", "item"
         )
         every = self._cuts | "EveryRange" >> beam.ParDo(EveryRange()).with_outputs("user", "item")
-        return {entity: self._group(entity, chunks[entity], every[entity]) for entity in ("user", "item")}
+        return {entity: self._group(entity, chunks[entity], every[entity]) for entity in inputs.ENTITIES}
 
-    def _group(self, entity: str, *chunks: beam.PCollection[tuple[int, inputs.Packed | None]]) -> beam.PCollection[RangePart]:
+    def _group(self, entity: Entity, *chunks: beam.PCollection[PackedRange]) -> beam.PCollection[RangePart]:
         return (
             chunks
             | f"Flatten {entity}s" >> beam.Flatten()
@@ -233,7 +242,8 @@ def cut(night: Night, samples: beam.PCollection[SliceSample]) -> beam.PCollectio
 
 def fit(night: Night, cuts: beam.PCollection[Cuts]) -> beam.PCollection[BundleRef]:
     """The model bundle (one element); trained unless it is there. Waits for the cuts: bad input fails first."""
-    return cuts.pipeline | "OnceTrain" >> beam.Create([None]) | do(night, "train", training.train_night, AsSingleton(cuts))
+    once = cuts.pipeline | "OnceTrain" >> beam.Create([None])
+    return once | do(night, "train", training.train_night, AsSingleton(cuts))
 
 
 def audit_vectors(

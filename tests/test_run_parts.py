@@ -95,7 +95,7 @@ def test_consumers_read_plain_columns(tmp_path: Path) -> None:
 
 def test_a_schema_may_be_left_to_the_first_table(tmp_path: Path) -> None:
     uri = str(tmp_path / "part.parquet")
-    make_part(uri, "group 0", "inputs", Layout(None, ("id",)), lambda _: [pa.table({"id": ["a"]})])
+    make_part(uri, "group 0", "inputs", lambda schema: Layout(schema, ("id",)), lambda _: [pa.table({"id": ["a"]})])
     assert read_part(uri).to_pydict() == {"id": ["a"]}
 
 

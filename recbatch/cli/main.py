@@ -44,7 +44,7 @@ def data(
     """Fetch a public dataset as interactions, users and items in Parquet."""
     from recbatch.datasets import fetch
 
-    fetch(name, to)
+    typer.echo(str(fetch(name, to)))
 
 
 @app.command()
@@ -203,6 +203,8 @@ def _set_up() -> None:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("recbatch").setLevel(logging.INFO)
+    # A failed work item is reported once, by us, as a sentence; Beam would log it as well, as tracebacks.
+    logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
 
 
 def entry() -> None:

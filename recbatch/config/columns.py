@@ -45,13 +45,18 @@ def feature_columns(config: Config, models: Iterable[Model]) -> FeatureColumns:
     separators: dict[str, str] = {}
     history = 0
     for model in models:
-        for feature in model.query.features:
+        # A place in the config can be named only for the config's own model, not for that of another bundle.
+        here = "model." if model is config.model else ""
+        for place, feature in enumerate(model.query.features):
             if feature.kind == "history":
                 history = max(history, feature.length)
             in_context = getattr(feature, "column", None) in config.inputs.interactions.context
-            _add(feature, context if in_context else users, separators, "query", has_table=config.inputs.users is not None or in_context)
-        for feature in model.candidate.features:
-            _add(feature, items, separators, "candidate", has_table=config.inputs.items is not None)
+            source = None if in_context or config.inputs.users else "inputs.users (or inputs.interactions.context)"
+            key = f"{here}query.features.{place}"
+            _add(feature, context if in_context else users, separators, key, missing_source=source)
+        for place, feature in enumerate(model.candidate.features):
+            source = None if config.inputs.items else "inputs.items"
+            _add(feature, items, separators, f"{here}candidate.features.{place}", missing_source=source)
     for entity, columns in ((config.inputs.users, users), (config.inputs.items, items)):
         if entity is not None and entity.label is not None:
             columns.setdefault(entity.label, pa.string())
@@ -59,21 +64,30 @@ def feature_columns(config: Config, models: Iterable[Model]) -> FeatureColumns:
 
 
 def _add(
-    feature: Feature, columns: dict[str, pa.DataType], separators: dict[str, str], tower: str, *, has_table: bool
+    feature: Feature,
+    columns: dict[str, pa.DataType],
+    separators: dict[str, str],
+    key: str,
+    *,
+    missing_source: str | None,
 ) -> None:
     column = getattr(feature, "column", None)
     if column is None:
         return
-    if not has_table:
-        source = "inputs.users (or inputs.interactions.context)" if tower == "query" else "inputs.items"
+    if missing_source:
         raise ConfigError(
-            f"model.{tower}: the {feature.kind} feature reads column {column!r}, but the config names no {source}; "
-            f"name it there or remove the feature"
+            f"{key}: the {feature.kind} feature reads column {column!r}, but the config names no {missing_source}; "
+            f"name it there or remove the feature",
+            key,
         )
     kind = _TYPES[feature.kind]
     if columns.setdefault(column, kind) != kind:
         raise ConfigError(
-            f"model.{tower}: column {column!r} is declared as {columns[column]} and as {kind}; use one kind per column"
+            f"{key}: column {column!r} is declared as {columns[column]} and as {kind}; use one kind per column", key
         )
-    if feature.kind == "multi_category":
-        separators[column] = feature.separator
+    if feature.kind == "multi_category" and separators.setdefault(column, feature.separator) != feature.separator:
+        raise ConfigError(
+            f"{key}: column {column!r} is cut at {separators[column]!r} and at {feature.separator!r}; "
+            f"use one separator per column name",
+            key,
+        )

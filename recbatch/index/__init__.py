@@ -1,0 +1,30 @@
+"""Approximate nearest neighbours: valid vectors, building, storing, loading and asking a ScaNN index.
+
+Plain functions without Beam or TensorFlow; ScaNN is imported on the first build or load.
+"""
+
+from recbatch.index.build import build_index, folder_checksums, index_checksum
+from recbatch.index.cache import DEFAULT_BUDGET, SearcherCache, searchers
+from recbatch.index.parameters import MIN_CANDIDATES, IndexParameters, SearchParameters
+from recbatch.index.searcher import Searcher, load_index
+from recbatch.index.vectors import MAX_NORM, Candidates, Similarity, Validity, classify, prepare
+
+__all__ = [
+    "DEFAULT_BUDGET",
+    "MAX_NORM",
+    "MIN_CANDIDATES",
+    "Candidates",
+    "IndexParameters",
+    "SearchParameters",
+    "Searcher",
+    "SearcherCache",
+    "Similarity",
+    "Validity",
+    "build_index",
+    "classify",
+    "folder_checksums",
+    "index_checksum",
+    "load_index",
+    "prepare",
+    "searchers",
+]

@@ -10,10 +10,10 @@ from recbatch import storage
 from recbatch.config.load import load_config
 from recbatch.errors import InputError, RecbatchError
 from recbatch.interactions import end_of_day_us
+from recbatch.launch.bundles import look_at
 from recbatch.launch.dates import days, parse_date
 from recbatch.launch.nightly import run_night
 from recbatch.launch.prepare import prepare_night
-from recbatch.model.bundle import read_bundle
 from recbatch.tables.pointer import read_pointer
 
 log = logging.getLogger(__name__)
@@ -64,11 +64,11 @@ def backfill(
 
 def _refuse_future_model(model: str, day: date, as_of_us: int) -> None:
     """A past date's recommendations must not know the events that they will be measured by."""
-    bundle = read_bundle(storage.absolute(model))
+    bundle = look_at(model, "--model")
     last = bundle.last_event_us
     if last is None or last >= as_of_us:
         what = "events whose time it does not say" if last is None else f"events after {day}"
         raise InputError(
-            f"--model: {bundle.uri} was trained on {what}, so it must not make the night of {day}; train one with "
+            f"--model: {bundle.reference.uri} was trained on {what}, so it must not make the night of {day}; train one with "
             f"--ds {day}, leave --model out to train one per date, or set run.allow_future_model: true"
         )

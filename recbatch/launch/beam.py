@@ -42,8 +42,8 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"Beam option: {message}")
 
 
-def _all_option_classes(kind: type) -> list[type]:
-    found = []
+def _all_option_classes(kind: type[PipelineOptions]) -> list[type[PipelineOptions]]:
+    found: list[type[PipelineOptions]] = []
     for child in kind.__subclasses__():
         if child.__module__.startswith("apache_beam.") and child.__dict__.get("_add_argparse_args"):
             found.append(child)

@@ -6,14 +6,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recbatch import storage
 from recbatch.errors import RecbatchError
 from recbatch.launch.prepare import prepare_night
 from recbatch.launch.progress import parts_there
 from recbatch.night import Night
 from recbatch.run import clear_failures, first_failure, watch
 from recbatch.tables.pointer import Pointer, read_pointer
-from recbatch.tables.projection import is_projected, project
+from recbatch.tables.projection import is_projected, partition_uri, project
 from recbatch.tables.read import read_manifest
 
 log = logging.getLogger(__name__)
@@ -79,8 +78,8 @@ def run_night(night: Night, force: bool, beam_arguments: Sequence[str]) -> Outco
         log.info("%s: the job was handed over; its last step publishes", night.ds)
         return Outcome(night, published=False)
     log.info("%s: published %s", night.ds, ", ".join(job.name for job in night.jobs))
-    for vectors in [*night.jobs, *night.sets]:
-        log.info("  %s", storage.join(night.output, vectors.name, f"ds={night.ds}"))
+    for name in [*(job.name for job in night.jobs), *(vectors.name for vectors in night.sets)]:
+        log.info("  %s", partition_uri(night.output, name, night.ds))
     return Outcome(night, published=True)
 
 

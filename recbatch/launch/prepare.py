@@ -12,12 +12,12 @@ from recbatch.config.load import load_config
 from recbatch.config.models import Config
 from recbatch.errors import InputError
 from recbatch.interactions import ReadSpec, ResolvedInputs, end_of_day_us, plan_slices, resolve_inputs
+from recbatch.launch.bundles import GivenBundle, look_at
 from recbatch.launch.dates import parse_date
-from recbatch.model.bundle import Bundle, read_bundle
 from recbatch.night import BundleRef, Night, embedding_sets, table_jobs
+from recbatch.night.training import TrainingJob
 from recbatch.run import code_checksum, fingerprint, library_versions
 from recbatch.schemas import all_columns
-from recbatch.night.training import TrainingJob
 
 
 def training_job(config: Config, inputs: ResolvedInputs, as_of_us: int | None) -> TrainingJob:
@@ -66,11 +66,11 @@ def prepare_night(
     as_of_us = end_of_day_us(as_of_date, config.zone)
 
     others = {
-        name: _given(table.model, f"tables.{name}.model")
+        name: look_at(table.model, f"tables.{name}.model")
         for name, table in config.tables.enabled().items()
         if table.model is not None
     }
-    given = None if model is None else _given(model, "--model")
+    given = None if model is None else look_at(model, "--model")
     models = [config.model if given is None else given.model, *(bundle.model for bundle in others.values())]
     columns = feature_columns(config, models)
     inputs = resolve_inputs(config, columns)
@@ -81,8 +81,8 @@ def prepare_night(
         training = replace(job, target=storage.join(output, "_models", job.name))
         default = BundleRef(training.target)
     else:
-        default = _reference(given)
-    jobs = table_jobs(config, default, {name: _reference(bundle) for name, bundle in others.items()})
+        default = given.reference
+    jobs = table_jobs(config, default, {name: bundle.reference for name, bundle in others.items()})
     identity = _identity(config, ds, inputs, training, given, others)
     return Night(
         output=output,
@@ -106,30 +106,19 @@ def _identity(
     ds: str,
     inputs: ResolvedInputs,
     training: TrainingJob | None,
-    given: Bundle | None,
-    others: dict[str, Bundle],
+    given: GivenBundle | None,
+    others: dict[str, GivenBundle],
 ) -> dict[str, Any]:
     return {
         "ds": ds,
         "config": config.model_dump(mode="json"),
         "checksums": inputs.checksums,
-        "bundle": training.name if training is not None else given.checksum if given is not None else None,
+        "bundle": training.name if given is None and training is not None else given and given.checksum,
         "other_bundles": {name: bundle.checksum for name, bundle in others.items()},
         "code": code_checksum(),
         "versions": library_versions(),
         "schemas": fingerprint(all_columns()),
     }
-
-
-def _given(uri: str, key: str) -> Bundle:
-    try:
-        return read_bundle(storage.absolute(uri))
-    except InputError as error:
-        raise InputError(f"{key}: {error}") from error
-
-
-def _reference(bundle: Bundle) -> BundleRef:
-    return BundleRef(bundle.uri, bundle.entities["query"], bundle.entities["candidate"])
 
 
 def _run_name(output: str, ds: str, name: str, *, force: bool) -> str:

@@ -11,9 +11,9 @@ from recbatch.config.columns import feature_columns
 from recbatch.config.load import load_config
 from recbatch.errors import RecbatchError
 from recbatch.interactions import end_of_day_us, resolve_inputs
+from recbatch.launch.bundles import look_at
 from recbatch.launch.dates import parse_date
 from recbatch.launch.prepare import training_job
-from recbatch.model.bundle import read_bundle
 from recbatch.night import TrainingJob
 from recbatch.run import clear_failures, first_failure
 
@@ -35,11 +35,11 @@ def train(
     job = replace(training_job(config, inputs, as_of_us), target=target)
 
     if storage.exists(storage.join(target, "manifest.json")):
-        found = read_bundle(target)
-        if found.name == job.name:
+        found = look_at(target, "--model").fingerprint
+        if found == job.name:
             log.info("nothing to do: %s holds this model already", target)
             return
-        raise RecbatchError(f"{target} holds another model ({found.name}); choose another --model folder or remove it")
+        raise RecbatchError(f"{target} holds another model ({found}); choose another --model folder or remove it")
     _run(job, beam_arguments)
 
 

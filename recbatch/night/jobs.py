@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from recbatch.config.models import Config, Entity, Table
 from recbatch.errors import ConfigError
+
+TowerName = Literal["query", "candidate"]
 
 _SIDES: dict[str, tuple[Entity, Entity]] = {
     "user2item": ("user", "item"),
@@ -39,7 +42,7 @@ class EmbeddingSet:
 
     name: str
     entity: Entity
-    tower: str
+    tower: TowerName
     bundle: str
     schema: str
 
@@ -85,8 +88,9 @@ def table_jobs(config: Config, default: BundleRef, others: Mapping[str, BundleRe
 
 def embedding_sets(jobs: Sequence[TableJob], default: BundleRef) -> tuple[EmbeddingSet, ...]:
     """Every set of vectors to compute: users and items by the default bundle, and those of tables with their own."""
-    sets = {}
-    for entity, tower in ((default.query, "query"), (default.candidate, "candidate")):
+    sets: dict[str, EmbeddingSet] = {}
+    towers: tuple[tuple[Entity, TowerName], ...] = ((default.query, "query"), (default.candidate, "candidate"))
+    for entity, tower in towers:
         shared = _shared(entity, tower, default)
         sets.setdefault(shared.name, shared)
     for job in jobs:
@@ -95,11 +99,11 @@ def embedding_sets(jobs: Sequence[TableJob], default: BundleRef) -> tuple[Embedd
     return tuple(sets.values())
 
 
-def _shared(entity: Entity, tower: str, bundle: BundleRef) -> EmbeddingSet:
+def _shared(entity: Entity, tower: TowerName, bundle: BundleRef) -> EmbeddingSet:
     return EmbeddingSet(f"{entity}_embeddings", entity, tower, bundle.uri, f"{entity}_embeddings")
 
 
-def _tower(bundle: BundleRef, entity: Entity, preference: tuple[str, str], table: str) -> str:
+def _tower(bundle: BundleRef, entity: Entity, preference: tuple[TowerName, TowerName], table: str) -> TowerName:
     """The first of the preferred towers that embeds ``entity``: an item is a query of item2item by whichever it has."""
     for tower in preference:
         if getattr(bundle, tower) == entity:

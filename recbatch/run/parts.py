@@ -44,7 +44,7 @@ class Layout:
     """How a part is laid out in Parquet.
 
     Attributes:
-        schema: Arrow schema that a reader gets; None: that of the first table handed in.
+        schema: Arrow schema that a reader gets.
         sorted_by: columns by which the rows are sorted, written as the row groups' sorting columns.
         encoded: text columns whose values are handed in as dictionary arrays, which saves hashing every value again.
             A dictionary must hold only the values of its row group.
@@ -52,7 +52,7 @@ class Layout:
             that nobody filters by costs as much as writing it.
     """
 
-    schema: pa.Schema | None
+    schema: pa.Schema
     sorted_by: Sequence[str] = ()
     encoded: Sequence[str] = ()
     statistics: bool | Sequence[str] = True
@@ -81,14 +81,14 @@ class Layout:
         return writer
 
 
-def make_part(uri: str, item: str, inputs: str, layout: Layout, make: Make) -> Part:
+def make_part(uri: str, item: str, inputs: str, layout: Layout | Callable[[pa.Schema], Layout], make: Make) -> Part:
     """The part of a work item: the one that is there, else one made now.
 
     Args:
         uri: where it is stored.
         item: the work item's name, such as ``search user2item 00003``.
         inputs: checksum of what it is made from.
-        layout: how it is written.
+        layout: how it is written; a function gets the schema of the first table, where only that tells.
         make: called only if the part is not there.
     """
     found = existing_part(uri, item, inputs)
@@ -98,8 +98,8 @@ def make_part(uri: str, item: str, inputs: str, layout: Layout, make: Make) -> P
     storage.delete(uri)  # whatever lies there is not this part: cut short, or made from something else
     counts: dict[str, int] = {}
     rows = 0
-    layout, tables = _settled(layout, iter(make(counts)))
-    with storage.create(uri) as (stream, created), layout.writer(stream) as writer:
+    settled, tables = _settled(layout, iter(make(counts)))
+    with storage.create(uri) as (stream, created), settled.writer(stream) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=max(table.num_rows, 1))
             rows += table.num_rows
@@ -111,13 +111,17 @@ def make_part(uri: str, item: str, inputs: str, layout: Layout, make: Make) -> P
     return replace(part, made=created.won, seconds=time.monotonic() - started)
 
 
-def _settled(layout: Layout, tables: Iterator[pa.Table]) -> tuple[Layout, Iterator[pa.Table]]:
-    """The layout with its schema known, and at least one table: a part without rows has its columns all the same."""
+def _settled(
+    layout: Layout | Callable[[pa.Schema], Layout], tables: Iterator[pa.Table]
+) -> tuple[Layout, Iterator[pa.Table]]:
+    """The layout, and at least one table: a part without rows has its columns all the same."""
     first = next(tables, None)
-    if first is None:
-        first = layout.written_schema.empty_table()
-    if layout.schema is None:
-        layout = replace(layout, schema=first.schema)
+    if isinstance(layout, Layout):
+        first = layout.written_schema.empty_table() if first is None else first
+    elif first is not None:
+        layout = layout(first.schema)
+    else:
+        raise ValueError("a part whose layout depends on its first table needs one")
     return layout, itertools.chain([first], tables)
 
 

@@ -39,6 +39,19 @@ def check_output(output: str, ds: str | None = None) -> tuple[list[str], list[st
     return dates, problems
 
 
+def verify_output(output: str, ds: str | None) -> None:
+    """:func:`check_output` for people: prints what was checked.
+
+    Raises:
+        InputError: nothing is published there, or not this date.
+        RecbatchError: something is not as it was published; the message lists all of it.
+    """
+    dates, problems = check_output(output, ds)
+    if problems:
+        raise RecbatchError(f"{output} is not as it was published:\n  " + "\n  ".join(problems))
+    print(f"{output}: {len(dates)} published night{'s' if len(dates) > 1 else ''} verified ({dates[0]} to {dates[-1]})")
+
+
 def _check_date(output: str, ds: str) -> Iterator[str]:
     pointer = require_pointer(output, ds)
     try:

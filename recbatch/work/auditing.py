@@ -8,17 +8,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbatch import storage
-from recbatch.index import recall_lower_bound
-from recbatch.neighbours import measure_recall, ordinals_of, score
+from recbatch.neighbours import (
+    Exclusions,
+    Neighbours,
+    Recall,
+    find_neighbours,
+    mean_recall,
+    ordinals_of,
+    query_recalls,
+    score,
+)
 from recbatch.night import EmbeddingSet, Night, Ranges, TableJob
 from recbatch.run import existing_part
 from recbatch.tables.audit import audit_top_k, audit_vectors, read_stored
 from recbatch.work.candidates import Loaded, TableCandidates, load_candidates
-from recbatch.work.embedding import embedding_item
+from recbatch.work.embedding import Vectors, embedding_item
 from recbatch.work.items import IndexRef, PartAudit, RangePart
 from recbatch.work.search import RangeQueries, Search, range_queries
 
@@ -79,12 +88,12 @@ class AuditTable:
                 ordinals=queries.excluded.ordinals,
             ),
         ]
-        hits = total = 0
+        recalls: tuple[float, ...] = ()
         if not problems:
             sample = _Sample.of(night, job, rows, queries, candidates)
             problems += sample.wrong_scores()
             if index.record["kind"] != "exact":
-                hits, total = sample.recall(job.settings.k)
+                recalls = tuple(sample.recalls().tolist())
         return PartAudit(
             job.name,
             searched.number,
@@ -92,8 +101,7 @@ class AuditTable:
             sha256=hashlib.sha256(data).hexdigest(),
             queries=pc.count_distinct(rows.column(0)).as_py(),
             problems=tuple(problems),
-            recall_hits=hits,
-            recall_total=total,
+            recalls=recalls,
             seconds=time.monotonic() - started,
         )
 
@@ -114,8 +122,7 @@ class Settle:
         audits: Sequence[PartAudit],
     ) -> PartAudit:
         """The audit of the part that counts."""
-        hits, total = (sum(getattr(a, name) for a in audits) for name in ("recall_hits", "recall_total"))
-        if total == 0 or recall_lower_bound(hits, total) >= self.job.settings.min_recall:
+        if audited_recall(self.job, audits).lower >= self.job.settings.min_recall:
             return audit
         queries = _queries_part(night, self.job, audit.number)
         searched = Search(self.job, self.on_load, exactly=True)(night, queries, index, candidate_parts)
@@ -123,15 +130,20 @@ class Settle:
         return replace(again, exact=True)
 
 
+def audited_recall(job: TableJob, audits: Sequence[PartAudit]) -> Recall:
+    """The recall of a table's index, from the samples of all its parts."""
+    by_range = {audit.number: audit.recalls for audit in audits}
+    recalls = np.array([recall for _, found in sorted(by_range.items()) for recall in found])
+    return mean_recall(recalls, job.settings.k)
+
+
 @dataclass(frozen=True)
 class _Sample:
-    """Some queries of a part with the neighbours that were stored for them; ordinals are padded with -1."""
+    """Some queries of a part, and the neighbours that were stored for them."""
 
-    vectors: np.ndarray
-    ordinals: np.ndarray
-    scores: np.ndarray
-    queries: RangeQueries
-    rows: np.ndarray
+    vectors: Vectors
+    excluded: Exclusions
+    stored: Neighbours
     candidates: TableCandidates
 
     @classmethod
@@ -140,32 +152,32 @@ class _Sample:
     ) -> _Sample:
         parts = Ranges.load(night.ranges_uri).count(job.queries.entity)
         wanted = min(len(queries.ids), -(-_SAMPLED_QUERIES // parts))
-        chosen = np.unique(np.linspace(0, max(len(queries.ids) - 1, 0), wanted).astype(np.int64))
+        # Centres of equal stretches, so that a sample of tuning queries, which begins at the first, is another one.
+        chosen = ((np.arange(wanted) + 0.5) * len(queries.ids) / max(wanted, 1)).astype(np.int64)
         places = pc.index_in(rows.column(0), value_set=queries.ids.take(pa.array(chosen))).combine_chunks()
-        stored = rows.filter(places.is_valid())
-        place = places.drop_null().to_numpy().astype(np.int64)
-        ordinals = np.full((len(chosen), job.settings.k), -1, np.int32)
-        scores = np.full(ordinals.shape, np.nan, np.float32)
-        rank = stored.column(1).to_numpy() - 1
-        ordinals[place, rank] = ordinals_of(stored.column(2), candidates.ids)
-        scores[place, rank] = stored.column(3).to_numpy()
-        vectors = candidates.prepared.prepare_queries(queries.vectors[chosen])
-        return cls(vectors, ordinals, scores, queries, chosen, candidates)
+        sampled = rows.filter(places.is_valid())
+        at = places.drop_null().to_numpy().astype(np.int64), sampled.column(1).to_numpy() - 1
+        stored = Neighbours.empty(wanted, job.settings.k)
+        stored.ordinals[at] = ordinals_of(sampled.column(2), candidates.ids)
+        stored.scores[at] = sampled.column(3).to_numpy()
+        stored.counts[:] = np.bincount(at[0], minlength=wanted)
+        return cls(queries.vectors[chosen], queries.excluded.take(chosen), stored, candidates)
 
     def wrong_scores(self) -> Iterator[str]:
         """Stored scores that are not those of the published vectors."""
-        again = score(self.vectors, self.candidates.prepared, self.ordinals)
-        with np.errstate(invalid="ignore"):
-            wrong = np.abs(again - self.scores) > _MOST_DIFFERENCE * np.maximum(1, np.abs(again))
-        wrong &= self.ordinals >= 0
-        if wrong.any():
-            yield f"{int(wrong.sum())} scores of sampled queries are not those of the published vectors"
+        prepared = self.candidates.prepared
+        again = score(prepared.prepare_queries(self.vectors), prepared, self.stored.ordinals)
+        given = self.stored.ordinals >= 0
+        allowed = _MOST_DIFFERENCE * np.maximum(1, np.abs(again[given]))
+        wrong = int((np.abs(again[given] - self.stored.scores[given]) > allowed).sum())
+        if wrong:
+            yield f"{wrong} scores of sampled queries are not those of the published vectors"
 
-    def recall(self, k: int) -> tuple[int, int]:
-        """Neighbours that were found, of those that exact search finds."""
-        return measure_recall(
-            self.vectors, self.candidates.prepared, k, self.queries.excluded.take(self.rows), self.ordinals
-        )
+    def recalls(self) -> npt.NDArray[np.float64]:
+        """The recall of each query against exact search."""
+        k = self.stored.ordinals.shape[1]
+        exact = find_neighbours(self.vectors, self.candidates.prepared, k, excluded=self.excluded)
+        return query_recalls(self.stored, exact)
 
 
 def _count_problem(item: RangePart, rows: pa.Table) -> Iterator[str]:

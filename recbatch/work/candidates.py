@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recbatch import storage
-from recbatch.index import Candidates, IndexCache, Searcher, Similarity, Validity, classify, load_index
+from recbatch.index import Candidates, Searcher, SearcherCache, Similarity, Validity, classify, load_index
 from recbatch.model.bundle import read_manifest
 from recbatch.night import Night, TableJob
 from recbatch.work.embedding import Vectors, read_vectors
@@ -40,7 +40,7 @@ class TableCandidates:
         return held + (0 if self.searcher is None else self.searcher.nbytes)
 
 
-_cache: IndexCache[TableCandidates] = IndexCache()
+_cache: SearcherCache[TableCandidates] = SearcherCache()
 
 
 def similarity_of(night: Night, job: TableJob) -> tuple[Similarity, int | None]:
@@ -77,7 +77,7 @@ def load_candidates(
     return _cache.get(night.index_uri(job), load, on_load)
 
 
-def _load_searcher(night: Night, job: TableJob, record: dict[str, Any]) -> Searcher | None:
+def _load_searcher(night: Night, job: TableJob, record: Mapping[str, Any]) -> Searcher | None:
     if record["kind"] == "exact":
         return None
     files = record["files"]

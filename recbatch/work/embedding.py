@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recbatch.model import Tower, load_tower
-from recbatch.night import EmbeddingSet, Night
+from recbatch.night import EmbeddingSet, Night, TowerName
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import embedding_rows, embeddings_layout
 from recbatch.work.items import RangePart
@@ -24,7 +24,7 @@ class LazyTower:
     """A tower that is loaded when it is first used: a worker is set up before the model has been trained."""
 
     bundle: str
-    name: str
+    name: TowerName
 
     @functools.cached_property
     def tower(self) -> Tower:
@@ -33,7 +33,7 @@ class LazyTower:
 
 
 @functools.lru_cache(maxsize=4)
-def _loaded(bundle: str, name: str) -> Tower:
+def _loaded(bundle: str, name: TowerName) -> Tower:
     return load_tower(bundle, name)
 
 

@@ -6,26 +6,84 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from recbatch import storage
-from recbatch.index import build_index, index_checksum
-from recbatch.neighbours import tune
+from recbatch.index import build_index, index_checksum, load_index
+from recbatch.neighbours import SAMPLE_QUERIES, Exclusions, exact_tuning, plan_index, tune
 from recbatch.night import Night, TableJob
 from recbatch.work.candidates import INDEX_FILES, read_candidates
+from recbatch.work.embedding import Vectors
 from recbatch.work.items import IndexRef, RangePart
+from recbatch.work.search import range_queries
 
 _RECORD = "index.json"
 
 
-def make_index(
+@dataclass(frozen=True)
+class Index:
+    """Makes the index of a table: the one that is there, else one built and tuned now; its record is stored last."""
+
+    job: TableJob
+
+    def __call__(
+        self, night: Night, _: None, candidate_parts: Sequence[RangePart], query_parts: Sequence[RangePart]
+    ) -> IndexRef:
+        """The reference of the index."""
+        started = time.monotonic()
+        uri = storage.join(night.index_uri(self.job), _RECORD)
+        if not storage.exists(uri):
+            record = _make(night, self.job, candidate_parts, query_parts)
+            storage.put_if_absent(uri, json.dumps(record, indent=1, sort_keys=True).encode())
+        return IndexRef(self.job.name, json.loads(storage.read_bytes(uri)), time.monotonic() - started)
+
+
+def _make(
     night: Night, job: TableJob, candidate_parts: Sequence[RangePart], query_parts: Sequence[RangePart]
-) -> IndexRef:
-    """The index of a table: the one that is there, else one tuned and built now; its record is stored last."""
-    started = time.monotonic()
-    uri = storage.join(night.index_uri(job), _RECORD)
-    if not storage.exists(uri):
-        record = _build(night, job, candidate_parts, query_parts)
-        storage.put_if_absent(uri, json.dumps(record, indent=1, sort_keys=True).encode())
-    return IndexRef(job.name, json.loads(storage.read_bytes(uri)), time.monotonic() - started)
+) -> dict[str, Any]:
+    ids, candidates = read_candidates(night, job, candidate_parts)
+    k, min_recall = job.settings.k, job.settings.min_recall
+    queries = sum(item.part.rows for item in query_parts)
+    plan = plan_index(len(candidates), candidates.width, k, queries, min_recall, night.config.index.kind)
+    if plan.parameters is None:
+        tuning = exact_tuning(plan, len(candidates), candidates.width, k, min_recall)
+        return {"kind": "exact", "candidates": len(candidates), "tuning": tuning.to_json()}
+    with tempfile.TemporaryDirectory(prefix="recbatch-index-") as scratch:
+        folder = Path(scratch, INDEX_FILES)
+        files = build_index(candidates, plan.parameters, folder)
+        vectors, excluded = _sample(night, job, query_parts, ids)
+        searcher = load_index(folder, files)
+        tuning = tune(vectors, candidates, searcher, k, min_recall, excluded=excluded)
+        record = {"kind": "exact", "candidates": len(candidates), "tuning": tuning.to_json()}
+        if tuning.search is not None:
+            for name in files:
+                storage.put_if_absent(storage.join(night.index_uri(job), INDEX_FILES, name), folder / name)
+            record |= {
+                "kind": "scann",
+                "built": asdict(plan.parameters),
+                "search": asdict(tuning.search),
+                "files": files,
+                "checksum": index_checksum(files),
+            }
+    return record
+
+
+def _sample(
+    night: Night, job: TableJob, query_parts: Sequence[RangePart], candidate_ids: pa.Array
+) -> tuple[Vectors, Exclusions]:
+    """Evenly spaced queries of all ranges, and what each must not get."""
+    vectors, offsets, ordinals = [], [np.zeros(1, np.int64)], []
+    for part in sorted(query_parts, key=lambda part: part.number):
+        queries = range_queries(night, job, part, candidate_ids)
+        wanted = min(len(queries.ids), -(-SAMPLE_QUERIES // len(query_parts)))
+        chosen = (np.arange(wanted) * len(queries.ids) / max(wanted, 1)).astype(np.int64)
+        excluded = queries.excluded.take(chosen)
+        vectors.append(queries.vectors[chosen])
+        offsets.append(offsets[-1][-1] + excluded.offsets[1:])
+        ordinals.append(excluded.ordinals)
+    return np.concatenate(vectors), Exclusions(np.concatenate(offsets), np.concatenate(ordinals))

@@ -110,7 +110,7 @@ def cut_ranges(night: Night, _: None, samples: Sequence[SliceSample]) -> Cuts:
             for entity in ENTITIES
         )
         ranges = Ranges(users, items).save(night.ranges_uri)
-    missing = {
+    missing: dict[str, frozenset[int]] = {
         entity: frozenset(
             number
             for number in range(ranges.count(entity))
@@ -161,8 +161,12 @@ class Group:
             yield profiles.table
 
         uri = night.profile_uri(self.entity, number)
-        layout = Layout(None, sorted_by=("id",), statistics=("id",))
-        return RangePart(self.entity, number, make_part(uri, _profile_item(self.entity, number), night.run, layout, make))
+        item = _profile_item(self.entity, number)
+        return RangePart(self.entity, number, make_part(uri, item, night.run, _profile_layout, make))
+
+
+def _profile_layout(schema: pa.Schema) -> Layout:
+    return Layout(schema, sorted_by=("id",), statistics=("id",))
 
 
 def _profile_item(entity: Entity, number: int) -> str:

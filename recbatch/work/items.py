@@ -66,8 +66,7 @@ class PartAudit:
         sha256: of its bytes.
         queries: different queries in it.
         problems: sentences; empty when the part is as promised.
-        recall_hits: candidates found of those that the exact search of the sampled queries gives.
-        recall_total: how many the exact search gives; 0 when the search is exact.
+        recalls: of each sampled query, against exact search; none where the search is exact.
         exact: whether the part was searched again, exactly, because the index found too little.
         seconds: how long the audit took.
     """
@@ -78,8 +77,7 @@ class PartAudit:
     sha256: str
     queries: int
     problems: tuple[str, ...] = ()
-    recall_hits: int = 0
-    recall_total: int = 0
+    recalls: tuple[float, ...] = ()
     exact: bool = False
     seconds: float = 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,10 +12,11 @@ from recbatch.model.bundle import read_manifest as read_bundle_manifest
 from recbatch.night import EmbeddingSet, Night, TableJob
 from recbatch.run import library_versions
 from recbatch.schemas import columns
+from recbatch.work.auditing import audited_recall
 from recbatch.work.items import PartAudit, Results, added
 
 FORMAT = 1
-_MODEL_KEYS = ("fingerprint", "metrics", "steps", "switched_off")
+_MODEL_KEYS = ("fingerprint", "metrics", "steps", "heldout", "refit")
 
 
 def make_manifest(night: Night, results: Results, tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def make_manifest(night: Night, results: Results, tables: Mapping[str, Any]) -> 
             f"{entity}s": [relative(night, item.part.uri) for item in results.of(entity)] for entity in ("user", "item")
         },
         "labels": _labels(night),
-        "notes": [f"{feature} is switched off: {reason}" for feature, reason in bundle["switched_off"].items()],
+        "notes": _switched_off(bundle),
         "timings": {"seconds_by_step": _seconds(results)},
         "work": _work(night, results),
         "versions": library_versions(),
@@ -55,8 +57,9 @@ def _table_entry(night: Night, job: TableJob, results: Results) -> dict[str, Any
     without = results.counts(job.queries.name)
     served = added(audit.part.counts for audit in audits)
     index = next(dict(index.record) for index in results.indexes if index.table == job.name)
-    hits, total = sum(audit.recall_hits for audit in audits), sum(audit.recall_total for audit in audits)
-    index["index_recall_at_k"] = hits / total if total else 1.0
+    recall = audited_recall(job, audits)
+    index["index_recall_at_k"] = recall.mean
+    index["audit"] = dataclasses.asdict(recall)
     index["searched_again_exactly"] = any(audit.exact for audit in audits)
     not_served = {
         "cold": without["cold"],
@@ -103,6 +106,15 @@ def _counts(results: Results) -> dict[str, dict[str, int]]:
 def _labels(night: Night) -> dict[str, str]:
     tables = {"user": night.config.inputs.users, "item": night.config.inputs.items}
     return {entity: table.label for entity, table in tables.items() if table is not None and table.label is not None}
+
+
+def _switched_off(bundle: Mapping[str, Any]) -> list[str]:
+    return [
+        f"the {tower} tower's feature {feature['name']} is switched off: {feature['reason']}"
+        for tower, description in bundle["towers"].items()
+        for feature in description["features"]
+        if not feature["on"]
+    ]
 
 
 def _seconds(results: Results) -> dict[str, float]:

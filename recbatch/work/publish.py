@@ -80,12 +80,13 @@ def _missing_parts(night: Night, results: Results) -> list[str]:
 def _unaccounted(night: Night, results: Results, tables: Mapping[str, Any]) -> list[str]:
     """Every id is a query of the table, or counted with the reason why not."""
     problems = []
-    for spec in [*night.jobs, *night.sets]:
-        vectors = getattr(spec, "queries", spec)
-        entry, ids = tables[spec.name], results.counts(vectors.name)["ids"]
+    queries = {vectors.name: vectors.name for vectors in night.sets}
+    queries |= {job.name: job.queries.name for job in night.jobs}
+    for name, vectors in queries.items():
+        entry, ids = tables[name], results.counts(vectors)["ids"]
         accounted = entry["queries"] + sum(entry["not_served"].values())
         if accounted != ids:
-            problems.append(f"{spec.name}: {ids} ids, but {accounted} are served or counted with a reason")
+            problems.append(f"{name}: {ids} ids, but {accounted} are served or counted with a reason")
     return problems
 
 
@@ -103,7 +104,8 @@ def _invalid_vectors(night: Night, results: Results, tables: Mapping[str, Any]) 
         invalid = counts["not_finite"] + max(unusable, default=0)
         if invalid > limit * counts["ids"]:
             problems.append(
-                f"{vectors.name}: {invalid} of {counts['ids']} ids have a vector that is NaN, infinite, too long or (cosine) zero, "
+                f"{vectors.name}: {invalid} of {counts['ids']} ids have a vector that is NaN, infinite, too long "
+                f"or (cosine) zero, "
                 f"and run.max_invalid_vector_share allows {limit:.2%}; look at the training"
             )
     return problems

@@ -76,10 +76,10 @@ class Search:
         searcher = None if self.exactly else candidates.searcher
         vectors = wanted.vectors[rows]
         return find_neighbours(
-            candidates.prepared.prepare_queries(vectors),
+            vectors,
             candidates.prepared,
             self.job.settings.k,
-            wanted.excluded.rows(rows.start, rows.start + len(vectors)),
+            excluded=wanted.excluded.rows(rows.start, rows.start + len(vectors)),
             searcher=searcher,
             parameters=None if searcher is None else SearchParameters(**index.record["search"]),
         )

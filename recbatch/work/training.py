@@ -13,10 +13,11 @@ from recbatch.interactions import load_tables, plan_slices
 from recbatch.model import Bundle, TrainingData, load_bundle, train_bundle
 from recbatch.model.bundle import MANIFEST
 from recbatch.night import BundleRef, Night, TrainingJob
+from recbatch.work.items import Cuts
 
 
-def train_night(night: Night, _: object) -> BundleRef:
-    """The night's default bundle, there and verified."""
+def train_night(night: Night, _: None, __: Cuts) -> BundleRef:
+    """The night's default bundle, there and verified. Waits for the cuts, so that bad input fails before a fit."""
     if night.training is not None:
         train_job(night.training)
     load_bundle(night.bundle.uri)

@@ -1,0 +1,142 @@
+# `make help` lists the targets. Needed: Linux on x86-64, Python 3.11 with venv, make. Nothing else.
+
+.DEFAULT_GOAL := help
+.ONESHELL:
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+MAKEFLAGS += --no-print-directory
+# A leftover of another environment would shadow the one made here.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+export PIP_NO_INPUT := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Which Python to make .venv from: python3.11, else python3 where that is 3.11. `make setup PYTHON=/path/to/python3.11`
+PYTHON ?=
+LOCK := locks/requirements-py311.txt
+DATASET := movielens-100k
+DS := 1998-04-23
+ARGS ?=
+
+# A finished installation is known by the lock, the place (an environment cannot be moved) and, apart from these, by
+# what the editable install was made from. The stamps are written last, so an interrupted install is never taken for one.
+place_and = $(shell { printf '%s\n' '$(subst ','\'',$(CURDIR))'; cat $(1); } 2>/dev/null | sha256sum | cut -c1-16)
+ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
+PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
+
+.PHONY: help setup demo test lint types unit format test-wheel dist lock clean clean-all
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do
+	  printf '  make %-11s %s\n' "$$name" "$$text"
+	done
+
+setup: $(PACKAGE)  ## Make .venv with .venv/bin/recbatch from the locked packages (a few minutes; once)
+
+demo: setup  ## MovieLens 100K from the download to the published tables, with a preview
+	@.venv/bin/recbatch data $(DATASET) --to data/$(DATASET)
+	.venv/bin/recbatch nightly configs/$(DATASET).yaml --output output/$(DATASET) --ds $(DS)
+	.venv/bin/recbatch show output/$(DATASET) --ds $(DS)
+
+test: lint types unit  ## All that must pass: lint, types, tests
+
+lint: setup  ## Style, likely mistakes and formatting (ruff); `make format` mends
+	@.venv/bin/python -m ruff check .
+	.venv/bin/python -m ruff format --check .
+
+types: setup  ## Types (mypy)
+	@.venv/bin/python -m mypy
+
+unit: setup  ## The tests alone, e.g. make unit ARGS="tests/test_datasets.py -k zip"
+	@.venv/bin/python -m pytest $(ARGS)
+
+format: setup  ## Format the code and mend what ruff can mend
+	@.venv/bin/python -m ruff check --fix .
+	.venv/bin/python -m ruff format .
+
+dist: setup  ## Source distribution and wheel in dist/
+	@.venv/bin/python -m build --no-isolation --outdir dist .
+
+# From the sdist, so that nothing left in build/ gets in; away from the checkout, so that nothing of it is importable.
+test-wheel: setup  ## Install the wheel in an environment made from nothing and run a small night there
+	@work=$$(mktemp -d)
+	trap 'rm -rf "$$work"' EXIT
+	trap 'exit 1' INT TERM
+	echo "Building the wheel ..."
+	.venv/bin/python -m build --no-isolation --outdir "$$work/dist" . >"$$work/build.log" 2>&1 || { cat "$$work/build.log"; exit 1; }
+	.venv/bin/python -m venv "$$work/venv"
+	python="$$work/venv/bin/python"
+	$(install_lock)
+	"$$python" -m pip install --quiet --no-deps "$$work"/dist/*.whl
+	mkdir "$$work/away"
+	cd "$$work/away"
+	RECBATCH_WHEEL="$$(ls "$$work"/dist/*.whl)" "$$python" -m pytest --import-mode=importlib -p no:cacheprovider \
+	  -m wheel "$(CURDIR)/tests/test_wheel.py"
+
+lock:  ## Remake the lock after a change in pyproject.toml (LOCK_ARGS=--upgrade takes the newest versions)
+	@$(find_python)
+	work=$$(mktemp -d)
+	trap 'rm -rf "$$work"' EXIT
+	trap 'exit 1' INT TERM
+	"$$python" -m venv "$$work"
+	"$$work/bin/python" -m pip install --quiet uv
+	"$$work/bin/uv" pip compile --quiet --generate-hashes --extra dev \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url \
+	  --custom-compile-command "make lock" $(LOCK_ARGS) pyproject.toml --output-file $(LOCK)
+	grep -c '^[a-z0-9]' $(LOCK) | sed 's|$$| packages locked in $(LOCK)|'
+
+clean:  ## Remove caches and build products
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-all: clean  ## The same, and .venv and the demo's data and output
+	@rm -rf .venv data/$(DATASET) output/$(DATASET)
+
+# --- how .venv is made --------------------------------------------------------------------------------------------
+
+# Sets $python or says in one sentence what is missing. The first line holds on systems with another make, too.
+define find_python
+case "$$(uname -s)-$$(uname -m)" in Linux-x86_64) ;; *) echo "recbatch needs Linux on x86-64, because the locked wheels of TensorFlow and ScaNN are built for it; this is $$(uname -s) on $$(uname -m): use such a machine, container or virtual machine." >&2; exit 1;; esac
+for flag in avx avx2 fma; do
+  grep -qw "$$flag" /proc/cpuinfo || { echo "This processor has no $$flag instructions, which ScaNN, TensorFlow and Polars need: use a machine with AVX2 and FMA (Intel since 2013, AMD since 2015), or let the virtual machine pass the host's processor through." >&2; exit 1; }
+done
+python=
+for name in $(if $(PYTHON),"$(PYTHON)",python3.11 python3); do
+  if "$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then python=$$name; break; fi
+done
+if [ -z "$$python" ]; then
+  echo "recbatch needs Python 3.11 and found $$({ "$$name" --version || echo "no $$name"; } 2>/dev/null | head -n 1): install it (Debian 12: apt-get install python3.11 python3.11-venv; elsewhere the distribution's package or pyenv) or say where it is: make setup PYTHON=/path/to/python3.11" >&2
+  exit 1
+fi
+if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then
+  echo "Python 3.11 is here without its venv module: install it (Debian, Ubuntu: apt-get install python3.11-venv) and run make again." >&2
+  exit 1
+fi
+if ! "$$python" -c 'import platform, sys; n, v = platform.libc_ver(); sys.exit(n != "glibc" or tuple(map(int, v.split(".")[:2])) < (2, 28))'; then
+  echo "The locked packages need glibc 2.28 or newer, which this system does not have: use Debian 10, Ubuntu 18.10, RHEL 8 or newer (not Alpine)." >&2
+  exit 1
+fi
+endef
+
+# Installs the lock with $python. The build backend first: one package of the lock has no wheel, and is built with it.
+# Byte-code for all, on all cores, whatever PYTHONDONTWRITEBYTECODE says: without it every start takes seconds longer.
+define install_lock
+echo "Installing $$(grep -c '^[a-z0-9]' $(LOCK)) packages (3 GB; a few minutes) ..."
+set -- -m pip install --quiet --require-hashes --no-deps --no-compile
+sed -n '/^\(setuptools\|wheel\)==/,/[^\]$$/p' $(LOCK) | "$$python" "$$@" -r /dev/stdin
+"$$python" "$$@" --no-build-isolation -r $(LOCK)
+echo "Compiling them to byte-code ..."
+"$$python" -m compileall -q -j 0 "$$("$$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+endef
+
+$(ENVIRONMENT): $(LOCK)
+	@$(find_python)
+	"$$python" -m venv --clear .venv
+	python=.venv/bin/python
+	$(install_lock)
+	touch $@
+
+$(PACKAGE): $(ENVIRONMENT)
+	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	rm -f .venv/.package-*
+	touch $@
+	echo "Ready: .venv/bin/recbatch"

@@ -1,0 +1,28 @@
+"""A configuration written down again: as YAML for people, as canonical JSON for fingerprints."""
+
+from __future__ import annotations
+
+import io
+
+from ruamel.yaml import YAML
+
+from recbatch.config.models import Config
+from recbatch.config.sections import Section
+from recbatch.run import canonical_json
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML: every key with its value, defaults too. It can be loaded again."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.width = 1 << 16
+    text = io.StringIO()
+    yaml.dump(config.model_dump(mode="json"), text)
+    return text.getvalue()
+
+
+def canonical(section: Section) -> bytes:
+    """The configuration, or a section of it, as JSON with sorted keys: equal configurations give equal bytes."""
+    return canonical_json(section.model_dump(mode="json"))

@@ -1,0 +1,41 @@
+"""How an index is built and how it is searched, as plain values that go into plans, parts and manifests."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+MIN_CANDIDATES = 1_000
+"""Fewer candidates than this are always searched exactly; far above the sizes that ScaNN refuses (under 16)."""
+
+
+@dataclass(frozen=True)
+class IndexParameters:
+    """A ScaNN tree with asymmetric hashing and reordering. All values are part of the index's identity."""
+
+    leaves: int
+    """Partitions of the tree."""
+    dims_per_block: int = 2
+    """Coordinates per 4-bit code."""
+    training_sample: int = 100_000
+    """Candidates that the tree and the codes are fitted on, at most."""
+    training_iterations: int = 12
+
+    @classmethod
+    def for_candidates(cls, candidates: int) -> IndexParameters:
+        """About as many leaves as there are candidates in a leaf, the least work for one query."""
+        return cls(leaves=max(1, math.isqrt(candidates)))
+
+
+@dataclass(frozen=True)
+class SearchParameters:
+    """How much of the index one query looks at."""
+
+    leaves: int
+    """Leaves searched."""
+    reorder: int
+    """Candidates, best by their codes, whose exact score is computed."""
+
+    def wider(self) -> SearchParameters:
+        """For queries that found too few: four times the leaves and twice the exact scores."""
+        return SearchParameters(4 * self.leaves, 2 * self.reorder)

@@ -1,0 +1,56 @@
+"""Model bundles that a command names: looked at before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from recbatch import storage
+from recbatch.config.models import Model
+from recbatch.errors import InputError
+from recbatch.model.bundle import MANIFEST, read_manifest
+from recbatch.night import BundleRef
+
+
+@dataclass(frozen=True)
+class GivenBundle:
+    """What a bundle's manifest says of it.
+
+    Attributes:
+        reference: where it is and what its towers embed.
+        model: the towers as they were trained.
+        checksum: of the manifest, which holds those of all files.
+        fingerprint: name of the training that made it.
+        last_event_us: time of the newest event it was trained on; None if it does not say.
+    """
+
+    reference: BundleRef
+    model: Model
+    checksum: str
+    fingerprint: str
+    last_event_us: int | None
+
+
+def look_at(uri: str, key: str) -> GivenBundle:
+    """Read the manifest of a bundle; its files are verified when it is loaded.
+
+    Args:
+        uri: its folder.
+        key: option or config key that names it, for messages.
+
+    Raises:
+        InputError: there is no bundle of this version.
+    """
+    uri = storage.absolute(uri)
+    try:
+        manifest = read_manifest(uri)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
+    towers = manifest["towers"]
+    return GivenBundle(
+        reference=BundleRef(uri, towers["query"]["entity"], towers["candidate"]["entity"]),
+        model=Model.model_validate(manifest["model"]),
+        checksum=hashlib.sha256(storage.read_bytes(storage.join(uri, MANIFEST))).hexdigest(),
+        fingerprint=manifest["fingerprint"],
+        last_event_us=manifest["last_event_us"],
+    )

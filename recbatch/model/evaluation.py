@@ -1,0 +1,128 @@
+"""How well a fit ranks the events that it has not seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+from numpy.typing import NDArray
+
+from recbatch.metrics import ndcg_at_k, recall_at_k, target_ranks
+from recbatch.model.batches import Histories, ranges
+from recbatch.model.data import Events
+from recbatch.model.encoded import EncodedData
+from recbatch.model.towers import TowerModel
+
+MONITORED = "heldout_recall_at_100"
+
+_MOST_EVENTS = 10_000  # sampled above: the standard error of a recall is below .005 then, and an evaluation stays short
+_BLOCK = 1024
+_KS = (10, 100)
+
+
+class HeldoutEvaluation:
+    """Recall and NDCG of held-out events, among all items that the candidate tower knows.
+
+    A user's training items do not compete, as they are not recommended either; a held-out repeat of one is no target.
+    Cold users, of whom training has seen nothing, are not asked for; an item that the tower does not know is missed.
+
+    Attributes:
+        counts: ``heldout_events_evaluated``, ``heldout_events_repeated`` and ``heldout_events_of_cold_users``.
+    """
+
+    def __init__(
+        self, query: TowerModel, candidate: TowerModel, data: EncodedData, train: Events, heldout: Events, num_users: int
+    ) -> None:
+        self._query, self._candidate, self._data = query, candidate, data
+        self._histories = Histories(train, data.history_numbers, query.history_feature, num_users)
+        self._items = np.flatnonzero(candidate.known(data.items).numpy()).astype(np.int32)
+        place_of = np.full(len(data.history_numbers), -1, np.int64)
+        place_of[self._items] = np.arange(len(self._items))
+        self._seen_places = place_of[train.items]
+
+        fresh = _first_of_pair(heldout, train, num_items=len(place_of))
+        events = _sample(np.flatnonzero(fresh))
+        askers, query_of = self._queries(heldout, events)
+        self._users, self._inputs = heldout.users[askers], self._encode(heldout, askers)
+        warm = query.known(self._inputs).numpy()[query_of] if len(events) else np.zeros(0, bool)
+        self._query_of, self._targets = query_of[warm], place_of[heldout.items[events[warm]]]
+        self.counts = {
+            "heldout_events_evaluated": int(warm.sum()),
+            "heldout_events_repeated": len(heldout) - int(fresh.sum()),
+            "heldout_events_of_cold_users": int((~warm).sum()),
+        }
+
+    def _queries(self, heldout: Events, events: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(event of each query, query of each event): one query per event, or per user where that makes no difference."""
+        if self._query.per_event:
+            return events, np.arange(len(events))
+        _, first, query_of = np.unique(heldout.users[events], return_index=True, return_inverse=True)
+        return events[first], query_of
+
+    def _encode(self, heldout: Events, askers: NDArray[np.int64]) -> dict[str, Any]:
+        users = heldout.users[askers]
+        values = rows = np.zeros(0, np.int32)
+        if self._query.history_feature is not None:
+            as_of = heldout.times_us if self._query.history_feature.train_on == "before" else None
+            shown = self._histories.at(users, None if as_of is None else as_of[askers])
+            values, rows = self._histories.encoded(*shown)
+        of_events = self._data.event_arrays(heldout)
+        return self._data.query_inputs(*map(tf.constant, (users, askers)), of_events, *map(tf.constant, (values, rows)))
+
+    def vectors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """(query vectors [num_queries, dim], candidate vectors [num_known_items, dim]) as the towers are now."""
+        candidates = self._candidate(self._data.candidate_inputs(tf.constant(self._items)))
+        return self._query(self._inputs), candidates
+
+    def metrics(self) -> dict[str, float]:
+        """``heldout_recall_at_10``, ``_100`` and ``heldout_ndcg_at_10`` (per query); empty where nothing can be asked."""
+        if not len(self._targets):
+            return {}
+        queries, candidates = self.vectors()
+        ranks = np.empty(len(self._targets), np.int64)
+        for start in range(0, len(self._users), _BLOCK):
+            mine = (self._query_of >= start) & (self._query_of < start + _BLOCK)
+            users = self._users[start : start + _BLOCK]
+            scores = tf.matmul(queries[start : start + _BLOCK], candidates, transpose_b=True).numpy()
+            starts = self._histories.starts[users]
+            rows, events = ranges(starts, self._histories.ends[users] - starts)
+            seen = self._seen_places[events]
+            ranks[mine] = target_ranks(
+                scores, self._query_of[mine] - start, self._targets[mine], rows[seen >= 0], seen[seen >= 0]
+            )
+        ranks[self._targets < 0] = np.iinfo(np.int64).max
+        return {
+            **{f"heldout_recall_at_{k}": recall_at_k(ranks, k) for k in _KS},
+            "heldout_ndcg_at_10": ndcg_at_k(ranks, self._query_of, 10),
+        }
+
+    def factorized_top_k(self) -> dict[str, float]:
+        """``heldout_recall_at_<k>_with_seen`` by TFRS' FactorizedTopK, where the user's training items compete too."""
+        if not len(self._targets):
+            return {}
+        queries, candidates = self.vectors()
+        ks = [k for k in (1, 5, 10, 50, 100) if k <= len(self._items)]
+        index = tfrs.layers.factorized_top_k.BruteForce(k=max(ks)).index(candidates, tf.range(len(self._items)))
+        metric = tfrs.metrics.FactorizedTopK(candidates=index, ks=ks)
+        for start in range(0, len(self._targets), _BLOCK):
+            targets = tf.constant(self._targets[start : start + _BLOCK], tf.int32)
+            asked = tf.gather(queries, self._query_of[start : start + _BLOCK])
+            metric.update_state(asked, tf.gather(candidates, tf.maximum(targets, 0)), true_candidate_ids=targets)
+        return {f"heldout_recall_at_{k}_with_seen": float(value) for k, value in zip(ks, metric.result(), strict=True)}
+
+
+def _first_of_pair(heldout: Events, train: Events, num_items: int) -> NDArray[np.bool_]:
+    """Mask [n] of the held-out events whose (user, item) is neither in training nor in an earlier held-out event."""
+    pairs = heldout.users.astype(np.int64) * num_items + heldout.items
+    trained = train.users.astype(np.int64) * num_items + train.items
+    first = np.zeros(len(pairs), bool)
+    first[np.unique(pairs, return_index=True)[1]] = True
+    return first & ~np.isin(pairs, trained)
+
+
+def _sample(events: NDArray[np.int64]) -> NDArray[np.int64]:
+    if len(events) <= _MOST_EVENTS:
+        return events
+    return np.sort(np.random.default_rng(0).choice(events, _MOST_EVENTS, replace=False))

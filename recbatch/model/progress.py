@@ -1,0 +1,58 @@
+"""How far a fit is: a bar on a terminal, a log line per epoch elsewhere, TensorBoard in both cases."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_log = logging.getLogger(__name__)
+
+
+class FitProgress:
+    """Told about every step and every epoch of one fit."""
+
+    def __init__(self, name: str, bars: Progress | None, total_steps: int, logs: Path) -> None:
+        self._name, self._bars, self._total = name, bars, total_steps
+        self._task = bars.add_task(name, total=total_steps) if bars else None
+        self._summaries = tf.summary.create_file_writer(str(logs / name))
+
+    def step(self, step: int) -> None:
+        """``step`` steps are done."""
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=step)
+
+    def epoch(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """``epoch`` epochs are done; ``values`` (loss, metrics) are the newest."""
+        text = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        if self._bars is None:
+            _log.info("%s: epoch %d, step %d of at most %d: %s", self._name, epoch, step, self._total, text)
+        elif self._task is not None:
+            self._bars.update(self._task, description=f"{self._name} ({text})")
+        with self._summaries.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        self._summaries.flush()
+
+    def close(self, step: int) -> None:
+        """The fit is over after ``step`` steps."""
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, completed=step, total=step)
+        self._summaries.close()
+
+
+@contextmanager
+def fit_progress(name: str, total_steps: int, logs: Path) -> Iterator[FitProgress]:
+    """Show a fit of at most ``total_steps`` steps; TensorBoard's files go to ``logs``/``name``."""
+    if not sys.stderr.isatty():
+        yield FitProgress(name, None, total_steps, logs)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+        yield FitProgress(name, bars, total_steps, logs)

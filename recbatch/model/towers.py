@@ -1,0 +1,115 @@
+"""A tower: its features' vectors are concatenated and go through layers to one vector per row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from recbatch.config.models import Entity, Feature, HistoryFeature, Model, feature_name
+from recbatch.config.models import Tower as TowerConfig
+from recbatch.errors import InputError
+from recbatch.model.data import Events, Prepared
+from recbatch.model.features import stable_seed
+from recbatch.model.learning import Learnt, TrainingRows, learn_features
+
+
+class TowerModel(keras.Model):
+    """Encoded features -> vectors [n, dim].
+
+    Attributes:
+        entity: what it embeds, ``user`` or ``item``.
+        config: the tower as declared.
+        learnt: its feature layers, where their values come from, and the features that are off.
+    """
+
+    def __init__(self, config: TowerConfig, model: Model, entity: Entity, learnt: Learnt, seed: int) -> None:
+        super().__init__()
+        self.entity: Entity = entity
+        self.config = config
+        self.learnt = learnt
+        self.feature_layers = learnt.layers
+        self._normalize = model.normalize
+        widths = {name: layer.width for name, layer in learnt.layers.items()}
+        self.adapters = {
+            name: _dense(width, model.dim, stable_seed(seed, "adapter", name), use_bias=False)
+            for name, width in widths.items()
+            if config.combine == "sum" and width != model.dim
+        }
+        width = model.dim if config.combine == "sum" else sum(widths.values())
+        self.dense = []
+        for place, units in enumerate([*config.layers, *([model.dim] if config.projection else [])]):
+            activation = "relu" if place < len(config.layers) else None
+            self.dense.append(_dense(width, units, stable_seed(seed, "dense", place), activation=activation))
+            width = units
+        if width != model.dim:
+            raise InputError(
+                f"the {entity} tower without a projection is {width} wide, but model.dim is {model.dim}"
+                + "".join(f"; {name} is off: {reason}" for name, reason in learnt.off.items())
+                + "; set the tower's projection to true"
+            )
+
+    def call(self, encoded: Mapping[str, Any], seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Vectors [n, dim] of encoded features; ``seed`` int32 [2], in training only, draws what is dropped out."""
+        parts = {name: layer(encoded[name], seed=seed) for name, layer in self.learnt.layers.items()}
+        if self.config.combine == "sum":
+            vectors = tf.add_n([self.adapters[name](part) if name in self.adapters else part for name, part in parts.items()])
+        else:
+            vectors = tf.concat(list(parts.values()), axis=1)
+        for dense in self.dense:
+            vectors = dense(vectors)
+        return tf.math.l2_normalize(vectors, axis=1) if self._normalize else vectors
+
+    def known(self, encoded: Mapping[str, Any]) -> tf.Tensor:
+        """[n] bool: some feature says something that training has seen; without that a row is cold."""
+        return tf.reduce_any([layer.known(encoded[name]) for name, layer in self.learnt.layers.items()], axis=0)
+
+    @property
+    def feature_configs(self) -> dict[str, Feature]:
+        """The declared features by name, those that are off included."""
+        return {feature_name(feature): feature for feature in self.config.features}
+
+    @property
+    def history_feature(self) -> HistoryFeature | None:
+        """The history feature with the ``train_on`` that is in force."""
+        for name, feature in self.feature_configs.items():
+            if isinstance(feature, HistoryFeature):
+                return feature.model_copy(update={"train_on": "others"}) if name in self.learnt.remarks else feature
+        return None
+
+    @property
+    def per_event(self) -> bool:
+        """Whether two events of one user may have different vectors: by time, context or the history before each."""
+        kinds = {source.kind for source in self.learnt.sources.values()}
+        return bool(kinds & {"time", "context"}) or (self.history_feature is not None and self.history_feature.train_on == "before")
+
+
+def _dense(width: int, units: int, seed: int, **options: Any) -> keras.layers.Dense:
+    layer = keras.layers.Dense(units, kernel_initializer=keras.initializers.GlorotUniform(seed=seed), **options)
+    layer.build((None, width))
+    return layer
+
+
+def build_towers(model: Model, prepared: Prepared, events: Events) -> tuple[TowerModel, TowerModel]:
+    """(query, candidate) towers; vocabularies and statistics come from ``events`` and the entities in them only.
+
+    Raises:
+        InputError: a column is missing, no feature of a tower is left, or the widths do not fit.
+    """
+    seed = model.training.seed
+    query = TrainingRows(prepared.users, events.users, prepared.items, events)
+    candidate = TrainingRows(prepared.items, events.items, prepared.items, None)
+    return (
+        TowerModel(
+            model.query, model, "user", learn_features(model.query.features, query, "query", seed), stable_seed(seed, "q")
+        ),
+        TowerModel(
+            model.candidate,
+            model,
+            "item",
+            learn_features(model.candidate.features, candidate, "candidate", seed),
+            stable_seed(seed, "c"),
+        ),
+    )
