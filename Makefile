@@ -23,7 +23,7 @@ place_and = $(shell { printf '%s\n' '$(subst ','\'',$(CURDIR))'; cat $(1); } 2>/
 ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
 PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
 
-.PHONY: help setup demo test lint types unit format test-wheel dist lock clean clean-all
+.PHONY: help setup demo test lint types unit format docs test-wheel dist lock clean clean-all
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do
@@ -48,6 +48,9 @@ types: setup  ## Types (mypy)
 
 unit: setup  ## The tests alone, e.g. make unit ARGS="tests/test_datasets.py -k zip"
 	@.venv/bin/python -m pytest $(ARGS)
+
+docs: setup  ## Rewrite the reference in docs/configuration.md from the config models
+	@.venv/bin/python -m recbatch.config.reference docs/configuration.md
 
 format: setup  ## Format the code and mend what ruff can mend
 	@.venv/bin/python -m ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,13 @@ class Night:
             parts.append(rows.filter(pc.is_in(rows.column("id"), wanted)))
         return pa.concat_tables(parts)
 
+    def typical(self, entity: str, count: int) -> list[str]:
+        """A few ids of the first range: one with the most interactions, then ever fewer, the last with a middling lot."""
+        rows = read_part(storage.join(self.output, self.manifest["profiles"][f"{entity}s"][0]), ["id", "events"])
+        rows = rows.sort_by([("events", "descending"), ("id", "ascending")])
+        places = {round(rows.num_rows * share / (2 * count)) for share in range(count)}
+        return [rows.column("id")[place].as_py() for place in sorted(places) if place < rows.num_rows]
+
     def rows(self, table: str, ids: Sequence[str]) -> pa.Table:
         """Rows of a table for some queries."""
         return lookup(self.output, dict(self.manifest), table, ids)
@@ -73,7 +81,7 @@ def open_night(output: str, ds: str) -> Night:
 def show_night(output: str, ds: str, *, user: str | None = None, item: str | None = None) -> None:
     """Print a night to standard output: all about one user or item, else key figures and a preview."""
     night = open_night(output, ds)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     if user is None and item is None:
         _figures(console, night)
         _preview(console, night)
@@ -86,33 +94,34 @@ def show_night(output: str, ds: str, *, user: str | None = None, item: str | Non
 def _figures(console: Console, night: Night) -> None:
     manifest = night.manifest
     console.print(f"\n[bold]Night of {manifest['ds']}[/bold], run {manifest['run']}")
+    console.print(Text(f"tables in {night.output}/<table>/ds={manifest['ds']}/"))
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("table", "rows", "queries", "not served", "search", "index recall", "folder"):
-        grid.add_column(name, justify="right" if name in ("rows", "queries", "not served", "index recall") else "left")
+    grid.add_column("table")
+    for name in ("rows", "ids served", "not served", "search", "index recall"):
+        grid.add_column(name, justify="right")
     for name, entry in manifest["tables"].items():
-        index = entry.get("index") or {}
-        recall = index.get("index_recall_at_k")
+        index = entry.get("index")
         grid.add_row(
             name,
             f"{entry['rows']:,}",
             f"{entry['queries']:,}",
             f"{sum(entry['not_served'].values()):,}",
-            index.get("kind", ""),
-            "" if recall is None else f"{recall:.3f}",
-            Text(storage.join(night.output, name, f"ds={manifest['ds']}")),
+            index["kind"] if index else "",
+            f"{index['index_recall_at_k']:.3f}" if index else "",
         )
     console.print(grid)
     for line in _sentences(manifest):
-        console.print(Text(f"  {line}"))
+        console.print(Text(line))
 
 
 def _sentences(manifest: Mapping[str, Any]) -> list[str]:
-    counts = manifest["counts"]
-    lines = [", ".join(f"{name} {value:,}" for name, value in counts["interactions"].items())]
-    lines[0] = f"interactions: {lines[0]}"
-    metrics = manifest["model"].get("metrics") or {}
-    if metrics:
-        lines.append("held out: " + ", ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+    counts = manifest["counts"]["interactions"]
+    shown = {name: counts[name] for name in ("rows", "accepted", "after_as_of", "quarantined") if name in counts}
+    lines = ["interactions: " + ", ".join(f"{name} {value:,}" for name, value in shown.items())]
+    model = manifest["model"]
+    kept = {name: value for name, value in model["metrics"].items() if not name.endswith("_with_seen")}
+    measured = ", ".join(f"{name} {value:.3f}" for name, value in kept.items()) or "nothing was held out"
+    lines.append(f"model: {measured} ({model['steps']:,} steps, fitted in {model['seconds']:.0f} s)")
     seconds = manifest["timings"]["seconds_by_step"]
     lines.append("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
     return [*lines, *manifest["notes"]]
@@ -123,7 +132,7 @@ def _preview(console: Console, night: Night) -> None:
         offered = [table for table in tables if table in night.manifest["tables"]]
         if not offered:
             continue
-        for name in night.manifest["preview"].get(entity, [])[:_PREVIEW_IDS]:
+        for name in night.typical(entity, _PREVIEW_IDS):
             _one_preview(console, night, entity, name, offered)
 
 

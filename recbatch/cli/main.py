@@ -54,7 +54,7 @@ def init(
     items: Annotated[str | None, typer.Option("--items", help="Parquet with the items.")] = None,
 ) -> None:
     """Look at your data and print a commented configuration to start from."""
-    from recbatch.config.starter import starter_config
+    from recbatch.starter import starter_config
 
     typer.echo(starter_config(interactions, users, items), nl=False)
 
@@ -199,10 +199,13 @@ def _run(command: Any, arguments: Sequence[str] | None) -> int:
 
 def _set_up() -> None:
     # TensorFlow writes its start-up notices past every logger unless told before its import.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("recbatch").setLevel(logging.INFO)
+    # Beam's RunInference says this at each model load where PyTorch is not installed, and nobody can act on it.
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: not str(record.msg).startswith("Resource module is not available"))
     # A failed work item is reported once, by us, as a sentence; Beam would log it as well, as tracebacks.
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
 

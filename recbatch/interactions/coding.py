@@ -70,7 +70,7 @@ def stable_order(*keys: NDArray[np.integer]) -> NDArray[np.int64]:
             return np.zeros(0, np.int64)
         low = int(key.min())
         spread = int(key.max()) - low
-        digits = (key.astype(np.int64) - low).view(np.uint64)
+        digits = np.subtract(key, low, dtype=np.int64).view(np.uint64)
         for shift in range(0, spread.bit_length(), 16):
             digit = (digits >> np.uint64(shift)).astype(np.uint16)
             if order is None:

@@ -81,20 +81,21 @@ def group_users(interactions: Iterable[bytes], users: Iterable[bytes], spec: Rea
     """
     chunks = sorted((unpack_user_rows(data) for data in interactions), key=lambda chunk: chunk.slice)
     roster = _Roster("user", [chunk.ids for chunk in chunks], [chunk.events for chunk in chunks], users, spec)
+    columns = roster.columns()
+    columns |= {column.name: _newest_context(column.name, column.clean_type, chunks, roster) for column in spec.context}
     item_ids, item_codes = merge_ids([chunk.item_ids for chunk in chunks])
     user = _joined([codes[chunk.users] for codes, chunk in zip(roster.codes, chunks, strict=True)], np.int32)
     item = _joined([codes[chunk.items] for codes, chunk in zip(item_codes, chunks, strict=True)], np.int32)
     flags = _joined([chunk.flags for chunk in chunks], np.uint8)
-    listed = user >= 0
-    columns = roster.columns()
-    columns |= {column.name: _newest_context(column.name, column.clean_type, chunks, roster) for column in spec.context}
-    positive = (flags & POSITIVE) != 0
-    times = None
+    times = _joined([chunk.times for chunk in chunks if chunk.times is not None], np.int64)
+    del chunks  # what follows is the peak of memory
+
+    listed, positive, seen = user >= 0, (flags & POSITIVE) != 0, (flags & SEEN) != 0
+    columns["seen"] = _pair_lists(_at(seen & listed, user), _at(seen & listed, item), item_ids, roster.size)
     if spec.has_timestamps:
-        times = _joined([chunk.times for chunk in chunks if chunk.times is not None], np.int64)[listed[positive]]
-    columns |= _histories(user[positive & listed], item[positive & listed], times, item_ids, roster.size, spec)
-    seen = ((flags & SEEN) != 0) & listed
-    columns["seen"] = _pair_lists(user[seen], item[seen], item_ids, roster.size)
+        times = _at(listed[positive], times)
+    positive &= listed
+    columns |= _histories(_at(positive, user), _at(positive, item), times, item_ids, roster.size, spec)
     columns["events"] = pa.array(roster.events)
     return Profiles(pa.table({name: columns[name] for name in profile_schema("user", spec).names}), roster.counts)
 
@@ -106,9 +107,9 @@ def group_items(interactions: Iterable[bytes], items: Iterable[bytes], spec: Rea
     user_ids, user_codes = merge_ids([chunk.user_ids for chunk in chunks])
     item = _joined([codes[chunk.items] for codes, chunk in zip(roster.codes, chunks, strict=True)], np.int32)
     user = _joined([codes[chunk.users] for codes, chunk in zip(user_codes, chunks, strict=True)], np.int32)
-    listed = item >= 0
+    del chunks
     columns = roster.columns()
-    columns["seen"] = _pair_lists(item[listed], user[listed], user_ids, roster.size)
+    columns["seen"] = _pair_lists(_at(item >= 0, item), _at(item >= 0, user), user_ids, roster.size)
     columns["events"] = pa.array(roster.events)
     return Profiles(pa.table({name: columns[name] for name in profile_schema("item", spec).names}), roster.counts)
 
@@ -186,20 +187,25 @@ def _joined(arrays: Sequence[NDArray[Number]], dtype: type[Number]) -> NDArray[N
     return np.concatenate(arrays) if arrays else np.zeros(0, dtype)
 
 
+def _at(rows: NDArray[np.bool_], array: NDArray[Number]) -> NDArray[Number]:
+    """An array at some rows; no copy in the common case of all rows."""
+    return array if rows.all() else array[rows]
+
+
 def _histories(
     user: NDArray[np.int32],
     item: NDArray[np.int32],
-    times: NDArray[np.int64] | None,
+    times: NDArray[np.int64],
     item_ids: pa.StringArray,
     size: int,
     spec: ReadSpec,
 ) -> dict[str, pa.Array]:
     """The newest positives of each user, by time and then by input order, which is the order of the rows."""
-    order = stable_order(user) if times is None else stable_order(user, times)
+    order = stable_order(user, times) if spec.has_timestamps else stable_order(user)
     order = order[newest_of_group(user[order], size, spec.history_length)]
     offsets = offsets_of(user[order], size)
     columns = {"history": lists_of(offsets, item_ids, item[order])}
-    if times is not None:
+    if spec.has_timestamps:
         columns["history_timestamps"] = numeric_lists(offsets, pa.array(times[order]))
     return columns
 

@@ -14,8 +14,8 @@ from recbatch.model.data import Events
 from recbatch.model.features import FIRST_OOV
 
 _TARGETS_PER_QUERY = 8
-"""Events of a user that share one query vector where it is the same for all of them: an eighth of the work, and the
-user's own other targets are known and can be kept out of the negatives."""
+"""Events of a user that share one query vector where it is pooled from all the user's other positives: that many of them
+are hidden at once, and a long history is summed once instead of eight times."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Batch:
         history_rows: [m] the query of each, rising.
         negative: [q, e] whether an event's item is a negative to the query: not a target of it, nor in its history. What
             the tower is shown is not recommended either; as a negative it would teach that users dislike what they took.
+            None without a history: then all are.
     """
 
     users: NDArray[np.int32]
@@ -39,7 +40,7 @@ class Batch:
     query_of: NDArray[np.int32]
     history_values: NDArray[np.int32]
     history_rows: NDArray[np.int32]
-    negative: NDArray[np.bool_]
+    negative: NDArray[np.bool_] | None
 
 
 class Histories:
@@ -130,9 +131,8 @@ class Batches:
 
     def __init__(self, events: Events, histories: Histories, feature: HistoryFeature | None, *, per_event: bool) -> None:
         self._events, self._histories, self._feature = events, histories, feature
-        self._per_event = per_event
         counts = histories.ends - histories.starts
-        per_query = 1 if per_event else _TARGETS_PER_QUERY
+        per_query = 1 if per_event or feature is None else _TARGETS_PER_QUERY
         queries = -(-counts // per_query)
         user, number = ranges(np.zeros(len(counts), np.int64), queries)
         self._starts = histories.starts[user] + number * per_query
@@ -156,16 +156,17 @@ class Batches:
         query_of, places = ranges(starts, lengths)
         chosen = order[places]
         items, first = self._events.items[chosen], order[starts]
-        shown = rows = np.zeros(0, np.int32)
-        if self._feature is not None:
-            if self._feature.train_on == "before":
-                shown, rows = self._histories.before(chosen, items, random)
-            else:
-                shown, rows = self._histories.others(order, starts, lengths, query_of, items, random)
+        users = self._events.users[first]
+        if self._feature is None:
+            none = np.zeros(0, np.int32)
+            return Batch(users, first.astype(np.int32), items, query_of.astype(np.int32), none, none, None)
+        if self._feature.train_on == "before":
+            shown, rows = self._histories.before(chosen, items, random)
+        else:
+            shown, rows = self._histories.others(order, starts, lengths, query_of, items, random)
         positive_rows, positives = np.concatenate([rows, query_of]), np.concatenate([shown, items])
         negative = ~_membership(positive_rows, positives, items, len(starts))
         values, rows = self._histories.encoded(shown, rows)
-        users = self._events.users[first]
         return Batch(users, first.astype(np.int32), items, query_of.astype(np.int32), values, rows, negative)
 
 

@@ -152,7 +152,8 @@ class TwoTowerFit:
     def _step(self, batch: Batch) -> tf.Tensor:
         seed = np.array([self._seed, self.state.step], np.int32)
         arrays = (batch.users, batch.events, batch.items, batch.query_of, batch.history_values, batch.history_rows)
-        return self._train_step(*map(tf.constant, (*arrays, batch.negative, seed)))
+        negative = None if batch.negative is None else tf.constant(batch.negative)
+        return self._train_step(*map(tf.constant, arrays), negative, tf.constant(seed))
 
     @tf.function(reduce_retracing=True)
     def _train_step(
@@ -163,7 +164,7 @@ class TwoTowerFit:
         query_of: tf.Tensor,
         history_values: tf.Tensor,
         history_rows: tf.Tensor,
-        negative: tf.Tensor,
+        negative: tf.Tensor | None,
         seed: tf.Tensor,
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -171,13 +172,16 @@ class TwoTowerFit:
             queries = tf.gather(self.query(inputs, seed=seed), query_of)
             candidates = self.candidate(self._data.candidate_inputs(items), seed=seed)
             probability = tf.gather(self._sampling_probability, items) if self._training.logq else None
+            mask = None
+            if negative is not None:
+                # A row's own item stays wherever it occurs: whether it counts there is remove_accidental_hits' matter.
+                mask = tf.gather(negative, query_of) | (items[:, None] == items[None, :])
             loss = self._task(
                 queries,
                 candidates,
                 candidate_sampling_probability=probability,
                 candidate_ids=items,
-                # A row's own item stays wherever it occurs: whether it counts there is remove_accidental_hits' matter.
-                score_mask=tf.gather(negative, query_of) | (items[:, None] == items[None, :]),
+                score_mask=mask,
                 compute_metrics=False,
             )
         self._optimizer.apply_gradients(zip(tape.gradient(loss, self._variables), self._variables, strict=True))

@@ -16,7 +16,7 @@ from recbatch.work.auditing import audited_recall
 from recbatch.work.items import PartAudit, Results, added
 
 FORMAT = 1
-_MODEL_KEYS = ("fingerprint", "metrics", "steps", "heldout", "refit")
+_MODEL_KEYS = ("fingerprint", "metrics", "steps", "heldout", "refit", "seconds")
 
 
 def make_manifest(night: Night, results: Results, tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,4 +112,4 @@ def _invalid_vectors(night: Night, results: Results, tables: Mapping[str, Any]) 
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    return json.dumps(value, indent=1, ensure_ascii=False).encode()
