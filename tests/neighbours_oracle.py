@@ -43,7 +43,8 @@ def rows_of(found: Neighbours) -> list[list[tuple[int, float]]]:
     """What was found as lists of (ordinal, score); checks the padding behind them."""
     result = []
     for ordinals, scores, count in zip(found.ordinals, found.scores, found.counts, strict=True):
-        assert (ordinals[count:] == -1).all() and np.isnan(scores[count:]).all()
+        assert (ordinals[count:] == -1).all()
+        assert np.isnan(scores[count:]).all()
         result.append(list(zip(ordinals[:count].tolist(), scores[:count].tolist(), strict=True)))
     return result
 

@@ -3,8 +3,8 @@
 Plain functions without Beam or TensorFlow; ScaNN is imported on the first build or load.
 """
 
-from recbatch.index.build import build_index, folder_checksums, index_checksum
-from recbatch.index.cache import DEFAULT_BUDGET, SearcherCache, searchers
+from recbatch.index.build import build_index, index_checksum
+from recbatch.index.cache import DEFAULT_BUDGET, SearcherCache
 from recbatch.index.parameters import MIN_CANDIDATES, IndexParameters, SearchParameters
 from recbatch.index.searcher import Searcher, load_index
 from recbatch.index.vectors import MAX_NORM, Candidates, Similarity, Validity, classify, prepare
@@ -22,9 +22,7 @@ __all__ = [
     "Validity",
     "build_index",
     "classify",
-    "folder_checksums",
     "index_checksum",
     "load_index",
     "prepare",
-    "searchers",
 ]

@@ -7,74 +7,65 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from recbatch.index.searcher import Searcher
-
 DEFAULT_BUDGET = 4 * 2**30
 """Bytes of loaded indexes that a process keeps; fixed, never what a machine happens to have."""
 
 
 class Sized(Protocol):
-    """Something whose memory is known."""
+    """Something that takes memory."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes, about."""
+        """How much, about."""
 
 
 Held = TypeVar("Held", bound=Sized)
 
 
 class SearcherCache(Generic[Held]):
-    """Loaded searchers by checksum, the least recently used one given up first.
+    """Loaded searchers (or what holds one, with its candidates) by name, the least recently used one given up first.
 
-    Threads that ask for one index at the same time wait for a single load. An index larger than the budget is loaded
-    and kept alone. A searcher that was given up lives on for those who still hold it.
+    Threads that ask for one at the same time wait for a single load. One that is larger than the budget is loaded and
+    kept alone. One that was given up lives on for those who still hold it.
     """
 
     def __init__(self, budget: int = DEFAULT_BUDGET) -> None:
         self._budget = budget
-        self._searchers: OrderedDict[str, Held] = OrderedDict()
+        self._held: OrderedDict[str, Held] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, checksum: str, load: Callable[[], Held], on_load: Callable[[str], None] | None = None) -> Held:
-        """The searcher of ``checksum``; ``load`` is called if the process does not hold it.
+    def get(self, name: str, load: Callable[[], Held], on_load: Callable[[str], None] | None = None) -> Held:
+        """What ``name`` stands for; ``load`` is called if the process does not hold it.
 
         Args:
-            checksum: what identifies the index's content (see :func:`recbatch.index.index_checksum`).
-            load: makes the searcher.
-            on_load: called with the checksum after every load, to count them.
+            name: identifies the content, as a checksum or an immutable place does.
+            load: makes it. If it fails, the next one who asks tries again.
+            on_load: called with the name after every load, to count them.
         """
         with self._lock:
-            if checksum in self._searchers:
-                self._searchers.move_to_end(checksum)
-                return self._searchers[checksum]
-            loading = self._loading.setdefault(checksum, threading.Lock())
+            loading = self._loading.setdefault(name, threading.Lock())
         with loading:
             with self._lock:
-                if checksum in self._searchers:
-                    return self._searchers[checksum]
-            searcher = load()
-            self._keep(checksum, searcher)
+                if name in self._held:
+                    self._held.move_to_end(name)
+                    return self._held[name]
+            loaded = load()
+            self._keep(name, loaded)
         if on_load is not None:
-            on_load(checksum)
-        return searcher
+            on_load(name)
+        return loaded
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all searchers held."""
+        """Bytes of all that is held."""
         with self._lock:
-            return sum(searcher.nbytes for searcher in self._searchers.values())
+            return sum(each.nbytes for each in self._held.values())
 
-    def _keep(self, checksum: str, searcher: Held) -> None:
+    def _keep(self, name: str, loaded: Held) -> None:
         with self._lock:
-            self._loading.pop(checksum, None)
-            self._searchers[checksum] = searcher
-            held = sum(each.nbytes for each in self._searchers.values())
-            while held > self._budget and len(self._searchers) > 1:
-                _, oldest = self._searchers.popitem(last=False)
+            self._held[name] = loaded
+            held = sum(each.nbytes for each in self._held.values())
+            while held > self._budget and len(self._held) > 1:
+                _, oldest = self._held.popitem(last=False)
                 held -= oldest.nbytes
-
-
-searchers: SearcherCache[Searcher] = SearcherCache()
-"""The cache of this process."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
-# TensorFlow Recommenders is written for Keras 2 (tf_keras). TensorFlow reads this when it is imported, and every module of
-# this room is imported after this line.
+# TensorFlow Recommenders is written for Keras 2 (tf_keras). TensorFlow reads this when it is imported, and every module
+# of this room is imported after this line.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # Level 3 keeps its C++ side's remarks about absent graphics cards to itself; its errors reach us as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -14,8 +14,8 @@ from recbatch.model.data import Events
 from recbatch.model.features import FIRST_OOV
 
 _TARGETS_PER_QUERY = 8
-"""Events of a user that share one query vector where it is pooled from all the user's other positives: that many of them
-are hidden at once, and a long history is summed once instead of eight times."""
+"""Events of a user that share one query vector where it is pooled from all the user's other positives: so many are
+hidden at once, and a long history is summed once instead of eight times."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,18 @@ class Batch:
         query_of: [e] the query of each event.
         history_values: [m] numbers of history items, in the history feature's vocabulary.
         history_rows: [m] the query of each, rising.
-        negative: [q, e] whether an event's item is a negative to the query: not a target of it, nor in its history. What
-            the tower is shown is not recommended either; as a negative it would teach that users dislike what they took.
-            None without a history: then all are.
+        negative: [q, e] whether an event's item is a negative to the query: not a target of it, nor in its history.
+            What the tower is shown is not recommended either; as a negative it would teach that users dislike what they
+            took. [0, 0] without a history: then all are negatives.
     """
 
     users: NDArray[np.int32]
-    events: NDArray[np.int32]
+    events: NDArray[np.int64]
     items: NDArray[np.int32]
-    query_of: NDArray[np.int32]
+    query_of: NDArray[np.int64]
     history_values: NDArray[np.int32]
     history_rows: NDArray[np.int32]
-    negative: NDArray[np.bool_] | None
+    negative: NDArray[np.bool_]
 
 
 class Histories:
@@ -52,7 +52,9 @@ class Histories:
         feature: the history feature, or None for a tower without one.
     """
 
-    def __init__(self, events: Events, numbers: NDArray[np.int32], feature: HistoryFeature | None, num_users: int) -> None:
+    def __init__(
+        self, events: Events, numbers: NDArray[np.int32], feature: HistoryFeature | None, num_users: int
+    ) -> None:
         self._events, self._numbers, self._feature = events, numbers, feature
         self.ends = np.cumsum(np.bincount(events.users, minlength=num_users))
         self.starts = self.ends - np.bincount(events.users, minlength=num_users)
@@ -118,7 +120,11 @@ class Histories:
         return numbers[kept], rows[kept]
 
     def _without(
-        self, rows: NDArray[np.integer], items: NDArray[np.int32], query_of: NDArray[np.integer], targets: NDArray[np.integer]
+        self,
+        rows: NDArray[np.integer],
+        items: NDArray[np.int32],
+        query_of: NDArray[np.integer],
+        targets: NDArray[np.integer],
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Drop every occurrence of a query's own targets."""
         width = len(self._numbers)
@@ -129,7 +135,9 @@ class Histories:
 class Batches:
     """The batches of one fit. Every event is in one batch of each epoch."""
 
-    def __init__(self, events: Events, histories: Histories, feature: HistoryFeature | None, *, per_event: bool) -> None:
+    def __init__(
+        self, events: Events, histories: Histories, feature: HistoryFeature | None, *, per_event: bool
+    ) -> None:
         self._events, self._histories, self._feature = events, histories, feature
         counts = histories.ends - histories.starts
         per_query = 1 if per_event or feature is None else _TARGETS_PER_QUERY
@@ -159,7 +167,7 @@ class Batches:
         users = self._events.users[first]
         if self._feature is None:
             none = np.zeros(0, np.int32)
-            return Batch(users, first.astype(np.int32), items, query_of.astype(np.int32), none, none, None)
+            return Batch(users, first, items, query_of, none, none, np.zeros((0, 0), bool))
         if self._feature.train_on == "before":
             shown, rows = self._histories.before(chosen, items, random)
         else:
@@ -167,7 +175,7 @@ class Batches:
         positive_rows, positives = np.concatenate([rows, query_of]), np.concatenate([shown, items])
         negative = ~_membership(positive_rows, positives, items, len(starts))
         values, rows = self._histories.encoded(shown, rows)
-        return Batch(users, first.astype(np.int32), items, query_of.astype(np.int32), values, rows, negative)
+        return Batch(users, first, items, query_of, values, rows, negative)
 
 
 def _membership(

@@ -100,7 +100,9 @@ def _verify(uri: str, folder: Path, manifest: dict[str, Any]) -> None:
     complaints = {
         "is not listed in the manifest": sorted(found.keys() - listed.keys()),
         "is missing": sorted(listed.keys() - found.keys()),
-        "was changed after the bundle was made": [name for name in found if name in listed and found[name] != listed[name]],
+        "was changed after the bundle was made": [
+            name for name in found if name in listed and found[name] != listed[name]
+        ],
     }
     for complaint, names in complaints.items():
         if names:
@@ -112,7 +114,7 @@ def _verify(uri: str, folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _fetched(uri: str, data: bytes, manifest: dict[str, Any]) -> Path:
-    """A local copy, named by the manifest's checksum; made beside it and renamed, so it is whole whenever it is there."""
+    """A local copy, named by the manifest's checksum; made aside and renamed, so it is whole whenever it is there."""
     cache = platformdirs.user_cache_path("recbatch") / "bundles"
     folder = cache / hashlib.sha256(data).hexdigest()
     if folder.exists():
@@ -123,7 +125,9 @@ def _fetched(uri: str, data: bytes, manifest: dict[str, Any]) -> Path:
         for file in storage.list_files(uri):
             name = file.uri[prefix:]
             if name != MANIFEST and name not in manifest["files"]:
-                raise InputError(f"the model bundle {uri} holds {name}, which its manifest does not list; it is not loaded")
+                raise InputError(
+                    f"the model bundle {uri} holds {name}, which its manifest does not list; it is not loaded"
+                )
             target = staged / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(storage.read_bytes(file.uri))

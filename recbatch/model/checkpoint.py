@@ -18,7 +18,8 @@ _STATE = "state"
 def save_checkpoint(path: Path, state: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
     """Write ``state`` (JSON-able) and ``arrays`` to ``path``, whole or not at all."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{_STATE: np.frombuffer(json.dumps(state).encode(), np.uint8)}, **arrays)
+    everything: dict[str, Any] = {_STATE: np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays}
+    np.savez(buffer, **everything)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.temporary")
     with temporary.open("wb") as stream:

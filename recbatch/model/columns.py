@@ -1,4 +1,4 @@
-"""From Arrow columns to TensorFlow's strings and padded matrices: one Python object per distinct value, none per row."""
+"""From Arrow columns to TensorFlow's strings and padded matrices: a Python object per distinct value, none per row."""
 
 from __future__ import annotations
 

@@ -48,7 +48,12 @@ class EncodedData:
         return {name: tf.constant(array) for name, array in arrays.items()}
 
     def query_inputs(
-        self, users: tf.Tensor, events: tf.Tensor, of_events: Mapping[str, tf.Tensor], values: tf.Tensor, rows: tf.Tensor
+        self,
+        users: tf.Tensor,
+        events: tf.Tensor,
+        of_events: Mapping[str, tf.Tensor],
+        values: tf.Tensor,
+        rows: tf.Tensor,
     ) -> dict[str, Any]:
         """The query tower's input for q queries.
 

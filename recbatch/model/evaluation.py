@@ -33,7 +33,13 @@ class HeldoutEvaluation:
     """
 
     def __init__(
-        self, query: TowerModel, candidate: TowerModel, data: EncodedData, train: Events, heldout: Events, num_users: int
+        self,
+        query: TowerModel,
+        candidate: TowerModel,
+        data: EncodedData,
+        train: Events,
+        heldout: Events,
+        num_users: int,
     ) -> None:
         self._query, self._candidate, self._data = query, candidate, data
         self._histories = Histories(train, data.history_numbers, query.history_feature, num_users)
@@ -55,7 +61,7 @@ class HeldoutEvaluation:
         }
 
     def _queries(self, heldout: Events, events: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(event of each query, query of each event): one query per event, or per user where that makes no difference."""
+        """(event of each query, query of each event): a query per event, or per user where that makes no difference."""
         if self._query.per_event:
             return events, np.arange(len(events))
         _, first, query_of = np.unique(heldout.users[events], return_index=True, return_inverse=True)
@@ -68,8 +74,13 @@ class HeldoutEvaluation:
             as_of = heldout.times_us if self._query.history_feature.train_on == "before" else None
             shown = self._histories.at(users, None if as_of is None else as_of[askers])
             values, rows = self._histories.encoded(*shown)
-        of_events = self._data.event_arrays(heldout)
-        return self._data.query_inputs(*map(tf.constant, (users, askers)), of_events, *map(tf.constant, (values, rows)))
+        return self._data.query_inputs(
+            tf.constant(users),
+            tf.constant(askers),
+            self._data.event_arrays(heldout),
+            tf.constant(values),
+            tf.constant(rows),
+        )
 
     def vectors(self) -> tuple[tf.Tensor, tf.Tensor]:
         """(query vectors [num_queries, dim], candidate vectors [num_known_items, dim]) as the towers are now."""
@@ -77,7 +88,7 @@ class HeldoutEvaluation:
         return self._query(self._inputs), candidates
 
     def metrics(self) -> dict[str, float]:
-        """``heldout_recall_at_10``, ``_100`` and ``heldout_ndcg_at_10`` (per query); empty where nothing can be asked."""
+        """``heldout_recall_at_10``, ``_100``, ``heldout_ndcg_at_10`` (per query); empty where nothing can be asked."""
         if not len(self._targets):
             return {}
         queries, candidates = self.vectors()

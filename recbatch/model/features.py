@@ -1,4 +1,4 @@
-"""Feature layers: a raw column becomes whole numbers (outside of the graph for training, inside for serving), then a vector.
+"""Feature layers: a raw column becomes whole numbers (before training, or inside of the served graph), then a vector.
 
 Every layer does three things. ``lookup`` turns the raw tensor of a serving signature into its encoded form, inside the
 graph. ``encode`` does the same to an Arrow column, with the same ``lookup``, once per distinct value, so that training
@@ -261,4 +261,3 @@ class HistoryLayer(FeatureLayer):
     def call(self, encoded: Bags, seed: tf.Tensor | None = None) -> tf.Tensor:
         total = tf.math.unsorted_segment_sum(self.embedding(encoded.values), encoded.rows, encoded.count)
         return total / tf.maximum(self._lengths(encoded), 1.0)[:, None] ** self._power
-

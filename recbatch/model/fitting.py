@@ -22,7 +22,7 @@ from recbatch.model.encoded import EncodedData
 from recbatch.model.evaluation import MONITORED, HeldoutEvaluation
 from recbatch.model.features import stable_seed
 from recbatch.model.progress import FitProgress, fit_progress
-from recbatch.model.towers import TowerModel, build_towers
+from recbatch.model.towers import build_towers
 
 _CHECKPOINT_SECONDS = 30.0
 
@@ -117,10 +117,14 @@ class TwoTowerFit:
             loss = float(self._step(batch))
             if not np.isfinite(loss):
                 raise RecbatchError(
-                    f"training diverged: the loss is {loss} at step {state.step + 1}; lower model.training.learning_rate "
-                    f"({self._training.learning_rate}) or raise model.temperature"
+                    f"training diverged: the loss is {loss} at step {state.step + 1}; lower "
+                    f"model.training.learning_rate ({self._training.learning_rate}) or raise model.temperature"
                 )
-            state.step, state.step_in_epoch, state.loss_sum = state.step + 1, state.step_in_epoch + 1, state.loss_sum + loss
+            state.step, state.step_in_epoch, state.loss_sum = (
+                state.step + 1,
+                state.step_in_epoch + 1,
+                state.loss_sum + loss,
+            )
             progress.step(state.step)
             if state.step >= most:
                 break
@@ -152,10 +156,21 @@ class TwoTowerFit:
     def _step(self, batch: Batch) -> tf.Tensor:
         seed = np.array([self._seed, self.state.step], np.int32)
         arrays = (batch.users, batch.events, batch.items, batch.query_of, batch.history_values, batch.history_rows)
-        negative = None if batch.negative is None else tf.constant(batch.negative)
-        return self._train_step(*map(tf.constant, arrays), negative, tf.constant(seed))
+        return self._train_step(*map(tf.constant, (*arrays, batch.negative, seed)))
 
-    @tf.function(reduce_retracing=True)
+    # One graph for batches of all sizes.
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.int32, "users"),
+            tf.TensorSpec([None], tf.int64, "events"),
+            tf.TensorSpec([None], tf.int32, "items"),
+            tf.TensorSpec([None], tf.int64, "query_of"),
+            tf.TensorSpec([None], tf.int32, "history_values"),
+            tf.TensorSpec([None], tf.int32, "history_rows"),
+            tf.TensorSpec([None, None], tf.bool, "negative"),
+            tf.TensorSpec([2], tf.int32, "seed"),
+        ]
+    )
     def _train_step(
         self,
         users: tf.Tensor,
@@ -164,7 +179,7 @@ class TwoTowerFit:
         query_of: tf.Tensor,
         history_values: tf.Tensor,
         history_rows: tf.Tensor,
-        negative: tf.Tensor | None,
+        negative: tf.Tensor,
         seed: tf.Tensor,
     ) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -173,7 +188,7 @@ class TwoTowerFit:
             candidates = self.candidate(self._data.candidate_inputs(items), seed=seed)
             probability = tf.gather(self._sampling_probability, items) if self._training.logq else None
             mask = None
-            if negative is not None:
+            if self.query.history_feature is not None:
                 # A row's own item stays wherever it occurs: whether it counts there is remove_accidental_hits' matter.
                 mask = tf.gather(negative, query_of) | (items[:, None] == items[None, :])
             loss = self._task(

@@ -132,8 +132,8 @@ def export_retriever(
         What it is, for the manifest: layer, k, candidates, and the reason if it is not the layer asked for.
 
     The saved object can be called with a dictionary of inputs and gives (scores [m, k], ids [m, k]); its
-    ``serving_default`` signature takes them by name and gives ``scores`` and ``ids``. Where ScaNN finds fewer than k, the
-    rest has the id ``""`` and the score -inf.
+    ``serving_default`` signature takes them by name and gives ``scores`` and ``ids``. Where ScaNN finds fewer than k,
+    the rest has the id ``""`` and the score -inf.
     """
     k = min(settings.k, len(ids))
     approximate = settings.layer == "scann" and len(ids) >= _FEWEST_FOR_SCANN

@@ -39,8 +39,9 @@ class Tower:
     def embed(self, profiles: pa.Table, as_of_us: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Vectors [n, dim] and known [n] of ``profiles`` (n rows).
 
-        A row's vector does not depend on the other rows, not even in its last bits. ``known`` is False for cold rows, of
-        which the tower has learnt nothing (its vector is then the same for all of them); a vector may be NaN or infinite.
+        A row's vector does not depend on the other rows, not even in its last bits. ``known`` is False for cold rows,
+        of which the tower has learnt nothing: they share one vector, which says nothing. A vector may be NaN or
+        infinite.
 
         Args:
             profiles: id, ``feature:<column>``, ``context:<column>`` and history, as the tower's inputs want them.

@@ -55,7 +55,9 @@ class TowerModel(keras.Model):
         """Vectors [n, dim] of encoded features; ``seed`` int32 [2], in training only, draws what is dropped out."""
         parts = {name: layer(encoded[name], seed=seed) for name, layer in self.learnt.layers.items()}
         if self.config.combine == "sum":
-            vectors = tf.add_n([self.adapters[name](part) if name in self.adapters else part for name, part in parts.items()])
+            vectors = tf.add_n(
+                [self.adapters[name](part) if name in self.adapters else part for name, part in parts.items()]
+            )
         else:
             vectors = tf.concat(list(parts.values()), axis=1)
         for dense in self.dense:
@@ -83,7 +85,9 @@ class TowerModel(keras.Model):
     def per_event(self) -> bool:
         """Whether two events of one user may have different vectors: by time, context or the history before each."""
         kinds = {source.kind for source in self.learnt.sources.values()}
-        return bool(kinds & {"time", "context"}) or (self.history_feature is not None and self.history_feature.train_on == "before")
+        return bool(kinds & {"time", "context"}) or (
+            self.history_feature is not None and self.history_feature.train_on == "before"
+        )
 
 
 def _dense(width: int, units: int, seed: int, **options: Any) -> keras.layers.Dense:
@@ -103,7 +107,11 @@ def build_towers(model: Model, prepared: Prepared, events: Events) -> tuple[Towe
     candidate = TrainingRows(prepared.items, events.items, prepared.items, None)
     return (
         TowerModel(
-            model.query, model, "user", learn_features(model.query.features, query, "query", seed), stable_seed(seed, "q")
+            model.query,
+            model,
+            "user",
+            learn_features(model.query.features, query, "query", seed),
+            stable_seed(seed, "q"),
         ),
         TowerModel(
             model.candidate,

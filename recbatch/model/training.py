@@ -17,9 +17,10 @@ import tensorflow as tf
 
 from recbatch import storage
 from recbatch.config.models import Model
-from recbatch.errors import InputError, RecbatchError
+from recbatch.errors import RecbatchError
 from recbatch.model.bundle import MANIFEST, read_manifest
 from recbatch.model.data import Events, Prepared, TrainingData, prepare
+from recbatch.model.features import stable_seed
 from recbatch.model.fitting import TwoTowerFit
 from recbatch.model.manifest import bundle_manifest, tower_description
 from recbatch.model.serving import export_retriever, export_tower
@@ -156,7 +157,7 @@ def _export(model: Model, fit: TwoTowerFit, prepared: Prepared, folder: Path) ->
 
 def _make_reproducible(seed: int) -> None:
     """Every random choice of ours has its own seed; this makes TensorFlow choose kernels whose bits are repeatable."""
-    tf.random.set_seed(seed)
+    tf.random.set_seed(stable_seed(seed))
     tf.config.experimental.enable_op_determinism()
 
 

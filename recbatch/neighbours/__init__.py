@@ -5,7 +5,7 @@ Plain functions on NumPy and pyarrow, without Beam or TensorFlow.
 
 from recbatch.neighbours.exclusions import Exclusions
 from recbatch.neighbours.ids import exclusions_of, ordinals_of
-from recbatch.neighbours.recall import Recall, index_recall, mean_recall, measure_recall, query_recalls
+from recbatch.neighbours.recall import Recall, index_recall, mean_recall, query_recalls
 from recbatch.neighbours.scores import Neighbours, merge, score
 from recbatch.neighbours.search import find_neighbours
 from recbatch.neighbours.tune import SAMPLE_QUERIES, IndexPlan, Trial, Tuning, exact_tuning, plan_index, tune
@@ -23,7 +23,6 @@ __all__ = [
     "find_neighbours",
     "index_recall",
     "mean_recall",
-    "measure_recall",
     "merge",
     "ordinals_of",
     "plan_index",

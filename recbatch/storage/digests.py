@@ -13,14 +13,19 @@ import platformdirs
 # A file changed within the clock's granularity after we read it would keep its times; so young results are not kept.
 _SETTLED_SECONDS = 2.0
 
+_known_here: dict[str, tuple[list[int], str]] = {}
+"""This process's own memory of the same, for where the cache folder cannot be written."""
+
 
 def checksum(uri: str) -> str:
     """``sha256:<hex>`` of a file's bytes; cached by path, inode, size, mtime and ctime.
 
     The ctime cannot be set by a program, so a value changed in place is noticed even if size and mtime are restored.
     """
-    before = _identity(uri)
-    cache = _cache_folder() / f"{hashlib.sha256(os.path.abspath(uri).encode('utf-8', 'surrogateescape')).hexdigest()}.json"
+    before, path = _identity(uri), os.path.abspath(uri)
+    if path in _known_here and _known_here[path][0] == before:
+        return _known_here[path][1]
+    cache = _cache_folder() / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json"
     known = _read(cache)
     if known is not None and known.get("identity") == before:
         return str(known["checksum"])
@@ -28,6 +33,7 @@ def checksum(uri: str) -> str:
         value = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
     settled = time.time() - max(before[3], before[4]) / 1e9 > _SETTLED_SECONDS
     if settled and _identity(uri) == before:
+        _known_here[path] = (before, value)
         _write(cache, {"identity": before, "checksum": value})
     return value
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ from recbatch.interactions import (
 from recbatch.night import Night, Ranges
 from recbatch.run import Layout, existing_part, make_part, read_part
 from recbatch.work.items import Cuts, RangePart, SlicePart, SliceSample
+
+log = logging.getLogger(__name__)
 
 ENTITIES: tuple[Entity, Entity] = ("user", "item")
 
@@ -97,6 +100,8 @@ def cut_ranges(night: Night, _: None, samples: Sequence[SliceSample]) -> Cuts:
             night.read_spec,
             where=night.path("0_slices", "quarantine"),
         )
+        for sentence in remarks(source.name, counts):
+            log.warning(sentence)
     if storage.exists(night.ranges_uri):
         ranges = Ranges.load(night.ranges_uri)
     else:
@@ -119,6 +124,17 @@ def cut_ranges(night: Night, _: None, samples: Sequence[SliceSample]) -> Cuts:
         for entity in ENTITIES
     }
     return Cuts(ranges, missing)
+
+
+def remarks(source: str, counts: Mapping[str, int]) -> Iterator[str]:
+    """What the owner of an input should know although the night goes on."""
+    if counts.get("float_ids"):
+        yield (
+            f"inputs.{source}: {counts['float_ids']} ids are whole numbers stored as floats (a null makes pandas do that) "
+            f"and were read as integers; store them as integers or text"
+        )
+    if counts.get("quarantined"):
+        yield f"inputs.{source}: {counts['quarantined']} of {counts['rows']} rows were put aside, with the reasons"
 
 
 def split_slice(night: Night, cleaned: SlicePart, cuts: Cuts) -> Iterator[tuple[Entity, int, Packed]]:

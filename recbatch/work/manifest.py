@@ -13,6 +13,7 @@ from recbatch.night import EmbeddingSet, Night, TableJob
 from recbatch.run import library_versions
 from recbatch.schemas import columns
 from recbatch.work.auditing import audited_recall
+from recbatch.work.inputs import remarks
 from recbatch.work.items import PartAudit, Results, added
 
 FORMAT = 1
@@ -21,7 +22,7 @@ _MODEL_KEYS = ("fingerprint", "metrics", "steps", "heldout", "refit", "seconds")
 
 def make_manifest(night: Night, results: Results, tables: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest, JSON-able. All paths are relative to the output."""
-    bundle = read_bundle_manifest(night.bundle.uri)
+    bundle, counts = read_bundle_manifest(night.bundle.uri), _counts(results)
     return {
         "format": FORMAT,
         "ds": night.ds,
@@ -31,14 +32,14 @@ def make_manifest(night: Night, results: Results, tables: Mapping[str, Any]) -> 
         "bias_coordinate": bundle["bias_coordinate"],
         "identity": dict(night.identity),
         "model": {"bundle": relative(night, night.bundle.uri), **{key: bundle[key] for key in _MODEL_KEYS}},
-        "counts": _counts(results),
+        "counts": counts,
         "tables": tables,
         "schemas": {entry["schema"]: columns(entry["schema"]) for entry in tables.values()},
         "profiles": {
             f"{entity}s": [relative(night, item.part.uri) for item in results.of(entity)] for entity in ("user", "item")
         },
         "labels": _labels(night),
-        "notes": _switched_off(bundle),
+        "notes": [*_switched_off(bundle), *_remarks(counts)],
         "timings": {"seconds_by_step": _seconds(results)},
         "work": _work(night, results),
         "versions": library_versions(),
@@ -115,6 +116,10 @@ def _switched_off(bundle: Mapping[str, Any]) -> list[str]:
         for feature in description["features"]
         if not feature["on"]
     ]
+
+
+def _remarks(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    return [sentence for source, found in counts.items() for sentence in remarks(source, found)]
 
 
 def _seconds(results: Results) -> dict[str, float]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
 import filelock
 import platformdirs
+import pyarrow.parquet as pq
 
 from recbatch import storage
-from recbatch.interactions import load_tables, plan_slices
+from recbatch.interactions import CleanTables, load_tables, plan_slices
 from recbatch.model import Bundle, TrainingData, load_bundle, train_bundle
 from recbatch.model.bundle import MANIFEST
 from recbatch.night import BundleRef, Night, TrainingJob
 from recbatch.work.items import Cuts
+
+
+log = logging.getLogger(__name__)
 
 
 def train_night(night: Night, _: None, __: Cuts) -> BundleRef:
@@ -35,6 +40,7 @@ def train_job(job: TrainingJob) -> Bundle:
     with filelock.FileLock(work / ".lock"):
         if not storage.exists(storage.join(job.target, MANIFEST)):
             clean = load_tables(plan_slices(job.inputs, job.slice_rows), job.spec)
+            _report(clean, work)
             train_bundle(
                 job.model,
                 TrainingData(clean.interactions, clean.users, clean.items),
@@ -45,6 +51,16 @@ def train_job(job: TrainingJob) -> Bundle:
             )
             shutil.rmtree(work / "checkpoints", ignore_errors=True)
     return load_bundle(job.target)
+
+
+def _report(clean: CleanTables, work: Path) -> None:
+    """Say what was read, and keep the rows that were put aside (a night keeps them in its run directory, too)."""
+    for source, counts in clean.counts.items():
+        if counts:
+            log.info("%s: %s", source, ", ".join(f"{name} {count:,}" for name, count in counts.items()))
+    if clean.quarantined.num_rows:
+        pq.write_table(clean.quarantined, work / "quarantine.parquet")
+        log.warning("%d rows were put aside, with the reasons, in %s", clean.quarantined.num_rows, work)
 
 
 def work_folder(job: TrainingJob) -> Path:
