@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recbatch.index import Candidates, IndexParameters, Searcher, build_index, load_index
+from recbatch.index import Candidates, IndexParameters, Searcher, Similarity, build_index, load_index
 
 
 def clustered(count: int, width: int = 16, seed: int = 0, clusters: int = 60) -> np.ndarray:
@@ -22,7 +22,7 @@ def clustered(count: int, width: int = 16, seed: int = 0, clusters: int = 60) ->
 
 
 @functools.cache
-def indexed_world(similarity: str, count: int = 6_000) -> tuple[Candidates, Searcher]:
+def indexed_world(similarity: Similarity, count: int = 6_000) -> tuple[Candidates, Searcher]:
     """Candidates with their index."""
     candidates = Candidates.of(clustered(count, seed=1), similarity)
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from neighbours_oracle import all_scores, best_by_hand, exclusions, rows_of, sam
 from neighbours_world import clustered
 
 from recbatch.errors import RecbatchError
-from recbatch.index import Candidates
+from recbatch.index import Candidates, Similarity
 from recbatch.neighbours import Neighbours, exact, find_neighbours
 
 
@@ -46,7 +46,7 @@ def test_equals_the_oracle(
 
 
 @pytest.mark.parametrize(("similarity", "bias"), [("dot", None), ("dot", 2), ("cosine", None), ("cosine", 2)])
-def test_scores_are_of_the_published_vectors(similarity: str, bias: int | None) -> None:
+def test_scores_are_of_the_published_vectors(similarity: Similarity, bias: int | None) -> None:
     queries, vectors = clustered(30, 8, seed=2), clustered(5_000, 8, seed=3)
     found = find_neighbours(queries, Candidates.of(vectors, similarity, bias), 20)
     scores = all_scores(queries, vectors, similarity, bias)
@@ -63,7 +63,7 @@ def test_dot_scores_are_correctly_rounded() -> None:
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
-def test_equal_candidates_come_in_the_order_of_their_ordinals(similarity: str) -> None:
+def test_equal_candidates_come_in_the_order_of_their_ordinals(similarity: Similarity) -> None:
     vector = np.array([0.1, -0.7, 0.3], np.float32)
     vectors = np.tile(vector, (9_000, 1))
     vectors[8_500] = -vector
@@ -80,6 +80,17 @@ def test_duplicates_of_the_best_across_blocks() -> None:
     found = find_neighbours(query, Candidates.of(vectors, "dot"), 3)
     assert found.ordinals.tolist() == [[17, 4_095, 4_097]]
     assert len(set(found.scores[0].tolist())) == 1
+
+
+def test_candidates_that_only_the_rounding_of_a_float32_product_tells_apart() -> None:
+    """Every candidate has the same values in another order; all scores are equal, no two float32 sums need be."""
+    rng = np.random.default_rng(0)
+    values = (rng.integers(-(2**23), 2**23, 64) / 2**20).astype(np.float32)
+    vectors = np.stack([rng.permutation(values) for _ in range(9_000)])
+    query = np.ones((1, 64), np.float32)
+    assert len(np.unique(query @ vectors.T)) > 1
+    found = find_neighbours(query, Candidates.of(vectors, "dot"), 15)
+    assert found.ordinals.tolist() == [list(range(15))]
 
 
 def test_blocks_and_threads_do_not_matter() -> None:

@@ -35,7 +35,9 @@ class SearchParameters:
     """Leaves searched."""
     reorder: int
     """Candidates, best by their codes, whose exact score is computed."""
+    max_excluded: int | None = None
+    """Queries with more exclusions are searched exactly; None: with more than max(4 k, 2 % of the candidates)."""
 
     def wider(self) -> SearchParameters:
         """For queries that found too few: four times the leaves and twice the exact scores."""
-        return SearchParameters(4 * self.leaves, 2 * self.reorder)
+        return SearchParameters(4 * self.leaves, 2 * self.reorder, self.max_excluded)

@@ -17,6 +17,10 @@ from recbatch.index.library import scann_module
 from recbatch.index.parameters import IndexParameters, SearchParameters
 from recbatch.index.vectors import Candidates, FloatMatrix
 
+_FEWEST_QUERIES = 64
+"""ScaNN rounds the distances to leaves in another way for small calls (under 7 queries of 16 columns, 25 of 128, 38 of
+1,024), and so finds other candidates now and then. All larger calls agree, whatever is in them."""
+
 
 @dataclass(frozen=True)
 class Searcher:
@@ -33,19 +37,21 @@ class Searcher:
     def search(self, queries: FloatMatrix, count: int, parameters: SearchParameters) -> npt.NDArray[np.int32]:
         """Ordinals [m, count] of likely best candidates of prepared queries [m, width], best first.
 
-        Rows that found fewer end in -1. ScaNN pads them with candidate 0 at distance NaN, which is not an answer.
-        ``count`` is at most the number of candidates.
+        What a query gets does not depend on the other queries of the call, nor on their number. Rows that found
+        fewer end in -1: ScaNN pads them with candidate 0 at distance NaN, which is not an answer. ``count`` is at
+        most the number of candidates.
         """
         if len(queries) == 0:
             return np.empty((0, count), np.int32)
+        missing = max(0, _FEWEST_QUERIES - len(queries))
         found, distances = self.scann.search_batched(
-            queries,
+            np.pad(queries, ((0, missing), (0, 0))) if missing else queries,
             count,
             max(count, min(parameters.reorder, self.candidates)),
             min(parameters.leaves, self.parameters.leaves),
         )
-        ordinals = found.astype(np.int32)
-        ordinals[np.isnan(distances)] = -1
+        ordinals = found[: len(queries)].astype(np.int32)
+        ordinals[np.isnan(distances[: len(queries)])] = -1
         return ordinals
 
     def check(self, candidates: Candidates) -> None:

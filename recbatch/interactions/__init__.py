@@ -15,9 +15,9 @@ from recbatch.interactions.packing import Chunk
 from recbatch.interactions.profiles import Profiles, group_items, group_users, profile_schema
 from recbatch.interactions.quarantine import QUARANTINE_SCHEMA, check_counts
 from recbatch.interactions.ranges import cut_points, sample_ids, sample_one_in
-from recbatch.interactions.slices import Piece, Slice, plan_slices
+from recbatch.interactions.slices import Piece, Slice, check_unchanged, plan_slices
 from recbatch.interactions.sources import InputFile, ResolvedInputs, Source, resolve_inputs
-from recbatch.interactions.spec import ReadSpec, clean_schema
+from recbatch.interactions.spec import ReadSpec, SourceName, clean_schema
 from recbatch.interactions.times import end_of_day_us
 from recbatch.interactions.training import CleanTables, load_tables
 
@@ -33,7 +33,9 @@ __all__ = [
     "Slice",
     "SliceData",
     "Source",
+    "SourceName",
     "check_counts",
+    "check_unchanged",
     "clean_schema",
     "cut_points",
     "end_of_day_us",

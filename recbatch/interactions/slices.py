@@ -85,19 +85,19 @@ def read_piece(piece: Piece, columns: Sequence[str], coded: Sequence[str] = ()) 
         RecbatchError: the file is not the one that was planned with any more.
         InputError: its row groups are damaged.
     """
-    _check_unchanged(piece)
+    check_unchanged(piece)
     by_folder = dict(piece.partitions)
     stored = [column for column in columns if column not in by_folder]
     try:
         with storage.open_input(piece.uri) as stream:
             table = _read(stream, piece, stored, [column for column in coded if column in stored])
     except (pa.ArrowException, OSError) as error:
-        _check_unchanged(piece)
+        check_unchanged(piece)
         raise InputError(
             f"{piece.uri} is damaged: its rows {piece.first_row} to {piece.first_row + piece.rows - 1} cannot be read "
             f"({error}); write the file again"
         ) from error
-    _check_unchanged(piece)
+    check_unchanged(piece)
     for column in columns:
         if column in by_folder:
             table = table.append_column(column, _repeated(by_folder[column], piece.rows))
@@ -141,13 +141,18 @@ def _repeated(value: str | None, rows: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value], pa.string()))
 
 
-def _check_unchanged(piece: Piece) -> None:
+def check_unchanged(file: Piece | InputFile) -> None:
+    """See that a file is still the one that was planned with.
+
+    Raises:
+        RecbatchError: it was removed or replaced.
+    """
     try:
-        now = storage.checksum(piece.uri)
+        now = storage.checksum(file.uri)
     except FileNotFoundError as error:
-        raise RecbatchError(f"{piece.uri} was removed during the run; put it back, or start again") from error
-    if now != piece.checksum:
+        raise RecbatchError(f"{file.uri} was removed during the run; put it back, or start again") from error
+    if now != file.checksum:
         raise RecbatchError(
-            f"{piece.uri} was replaced during the run (its checksum was {piece.checksum}, now it is {now}); "
+            f"{file.uri} was replaced during the run (its checksum was {file.checksum}, now it is {now}); "
             f"start again, with inputs that stay as they are until the end"
         )

@@ -14,8 +14,7 @@ from recbatch.errors import InputError
 from recbatch.interactions import ReadSpec, ResolvedInputs, end_of_day_us, plan_slices, resolve_inputs
 from recbatch.launch.bundles import GivenBundle, look_at
 from recbatch.launch.dates import parse_date
-from recbatch.night import BundleRef, Night, embedding_sets, table_jobs
-from recbatch.night.training import TrainingJob
+from recbatch.night import BundleRef, Night, Plan, TrainingJob, embedding_sets, table_jobs
 from recbatch.run import code_checksum, fingerprint, library_versions
 from recbatch.schemas import all_columns
 
@@ -46,7 +45,7 @@ def prepare_night(
     *,
     model: str | None,
     force: bool,
-) -> Night:
+) -> Plan:
     """A night, named.
 
     Args:
@@ -84,21 +83,19 @@ def prepare_night(
         default = given.reference
     jobs = table_jobs(config, default, {name: bundle.reference for name, bundle in others.items()})
     identity = _identity(config, ds, inputs, training, given, others)
-    return Night(
+    night = Night(
         output=output,
         ds=ds,
         as_of_us=as_of_us,
         run=_run_name(output, ds, fingerprint(identity), force=force),
-        identity=identity,
         config=config,
-        inputs=inputs,
         columns=columns,
-        slices=plan_slices(inputs, config.run.slice_rows),
+        input_rows={source.name: source.rows for source in inputs.sources},
         jobs=jobs,
         sets=embedding_sets(jobs, default),
         bundle=default,
-        training=training,
     )
+    return Plan(night, inputs, plan_slices(inputs, config.run.slice_rows), training, identity)
 
 
 def _identity(

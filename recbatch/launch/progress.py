@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from recbatch import storage
-from recbatch.night import Night, Ranges
+from recbatch.night import Plan, Ranges
 from recbatch.run import Progress
 
 
-def parts_there(night: Night) -> Progress:
+def parts_there(plan: Plan) -> Progress:
     """Parts there and planned, by step, in the order of the work."""
-    progress = {"inputs": (_count(night.path("0_slices")), len(night.slices))}
+    night = plan.night
+    progress = {"inputs": (_count(night.path("0_slices")), len(plan.slices))}
     try:
         ranges = Ranges.load(night.ranges_uri)
     except FileNotFoundError:

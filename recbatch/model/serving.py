@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,16 +97,10 @@ def export_tower(tower: TowerModel, folder: Path) -> None:
 
 def _save(module: tf.Module, serve: Callable[..., dict[str, tf.Tensor]], tower: TowerModel, folder: Path) -> None:
     specs = {entry.name: entry.spec for entry in tower_inputs(tower)}
-    # TensorFlow remarks on how it names captured tables and variables inside of the file, for every file.
-    absl = logging.getLogger("absl")
-    level = absl.level
-    absl.setLevel(logging.ERROR)
-    try:
-        signature = tf.function(serve).get_concrete_function(**specs)
+    signature = tf.function(serve).get_concrete_function(**specs)
+    with _quiet("absl", "tensorflow"):  # they remark, for every file, on its place and on how its captures are named
         options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
         tf.saved_model.save(module, str(folder), signatures=signature, options=options)
-    finally:
-        absl.setLevel(level)
 
 
 def _holding(tower: TowerModel) -> tf.Module:
@@ -114,6 +109,19 @@ def _holding(tower: TowerModel) -> tf.Module:
     module.weights = list(tower.weights)
     module.lookups = [layer.strings for layer in tower.learnt.layers.values() if hasattr(layer, "strings")]
     return module
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def export_retriever(

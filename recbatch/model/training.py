@@ -76,7 +76,7 @@ def train_bundle(
     prepared = prepare(data)
     split = split_events(model, prepared.events)
     work = Path(work_folder)
-    identity = _identity(model, prepared, fingerprint)
+    identity = identity_of(model, prepared, fingerprint)
 
     first, metrics, counts = _measured_fit(model, prepared, split, work, identity)
     final = first
@@ -161,7 +161,7 @@ def _make_reproducible(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _identity(model: Model, prepared: Prepared, fingerprint: str) -> str:
+def identity_of(model: Model, prepared: Prepared, fingerprint: str) -> str:
     """Names what the weights depend on: a checkpoint of anything else is not continued."""
     digest = hashlib.sha256(canonical_json([fingerprint, model.model_dump(mode="json")]))
     events = prepared.events

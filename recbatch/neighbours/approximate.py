@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from recbatch.index import Candidates, Searcher, SearchParameters
 from recbatch.index.vectors import FloatMatrix
-from recbatch.neighbours.cost import exact_cost, index_cost
+from recbatch.neighbours.cost import index_cost
 from recbatch.neighbours.exclusions import Exclusions, Ordinals
 from recbatch.neighbours.scores import Neighbours, best, score
 
@@ -34,19 +34,11 @@ class Bucket:
 
 
 def buckets(searcher: Searcher, k: int, parameters: SearchParameters) -> list[Bucket]:
-    """The buckets, by rising number of exclusions; queries with more than the last one's are searched exactly.
-
-    The last one is reached at about max(4 k, 2 % of the candidates), or where exact search costs less.
-    """
-    exact = exact_cost(searcher.candidates, searcher.width, k)
-    limit = max(4 * k, searcher.candidates // 50)
-    result = []
-    for excluded in _steps(limit):
-        bucket = _bucket(searcher, k, excluded, parameters)
-        if bucket.cost >= exact:
-            break
-        result.append(bucket)
-    return result
+    """The buckets, by rising number of exclusions; queries with more than the last one's are searched exactly."""
+    limit = parameters.max_excluded
+    if limit is None:
+        limit = max(4 * k, searcher.candidates // 50)
+    return [_bucket(searcher, k, excluded, parameters) for excluded in _steps(limit)]
 
 
 def search_index(
@@ -85,10 +77,10 @@ def _bucket(searcher: Searcher, k: int, excluded: int, parameters: SearchParamet
 
 
 def _steps(limit: int) -> list[int]:
-    """0, 1, 8, 12, 16, 23, 32, ... up to the limit."""
+    """0, 1, 8, 12, 16, 23, 32, ... and the limit."""
     powers = int(2 * math.log2(max(1, limit) / 8)) + 1
     steps = [0, 1, *(math.ceil(8 * 2 ** (power / 2)) for power in range(max(0, powers)))]
-    return [*(step for step in steps if step < limit), limit]
+    return [*(step for step in steps if step < limit), *([limit] if limit >= 0 else [])]
 
 
 def _first(ordinals: Ordinals, keep: npt.NDArray[np.bool_], width: int) -> Ordinals:

@@ -28,7 +28,8 @@ def exclusions_of(lists: pa.Array | pa.ChunkedArray, candidate_ids: pa.Array | p
     known = ordinals >= 0
     keys = (rows[known] << 32) | ordinals[known]
     if (keys[1:] <= keys[:-1]).any():
-        keys = np.unique(keys)
+        keys.sort()
+        keys = keys[np.append(True, keys[1:] != keys[:-1])]
     offsets = np.searchsorted(keys, np.arange(len(counts) + 1, dtype=np.int64) << 32)
     return Exclusions(offsets.astype(np.int64), (keys & 0xFFFFFFFF).astype(np.int32))
 

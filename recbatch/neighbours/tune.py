@@ -19,6 +19,8 @@ from recbatch.neighbours.recall import Recall, index_recall
 from recbatch.neighbours.scores import Neighbours
 from recbatch.neighbours.search import find_neighbours
 
+Kind = Literal["auto", "exact", "scann"]
+
 SAMPLE_QUERIES = 2_000
 """Queries to tune on, and about as many others to audit on."""
 
@@ -79,7 +81,7 @@ def plan_index(
     k: int,
     queries: int,
     min_recall: float,
-    kind: Literal["auto", "exact", "scann"] = "auto",
+    kind: Kind = "auto",
 ) -> IndexPlan:
     """Decide by counted cost whether an index of ``candidates`` can pay for ``queries`` queries of k each.
 
@@ -123,6 +125,7 @@ def tune(
     *,
     excluded: Exclusions | None = None,
     own: Ordinals | None = None,
+    kind: Kind = "auto",
     threads: int | None = None,
 ) -> Tuning:
     """The cheapest setting of the index whose recall on real queries is at least ``min_recall`` with a margin.
@@ -136,6 +139,7 @@ def tune(
         min_recall: of the table.
         excluded: per query.
         own: per query.
+        kind: "auto" takes exact search unless a setting costs less; "scann" only if no setting reaches the recall.
         threads: None for one per core. The result does not depend on it.
 
     Returns:
@@ -145,7 +149,7 @@ def tune(
     if own is not None:
         excluded = excluded.with_own(own)
     truth = find_neighbours(queries, candidates, k, excluded=excluded, threads=threads)
-    return _Tuner(queries, candidates, searcher, k, min_recall, excluded, truth, threads).tune()
+    return _Tuner(queries, candidates, searcher, k, min_recall, excluded, truth, kind, threads).tune()
 
 
 class _Tuner:
@@ -160,11 +164,13 @@ class _Tuner:
         min_recall: float,
         excluded: Exclusions,
         truth: Neighbours,
+        kind: Kind,
         threads: int | None,
     ) -> None:
         self.queries, self.candidates, self.searcher, self.k = queries, candidates, searcher, k
         self.min_recall, self.excluded, self.truth, self.threads = min_recall, excluded, truth, threads
         self.exact_cost = exact_cost(len(candidates), candidates.width, k)
+        self.affordable = math.inf if kind == "scann" else self.exact_cost
         self.steps = _leaf_steps(searcher.parameters.leaves)
         self.trials: dict[SearchParameters, Trial] = {}
 
@@ -178,7 +184,8 @@ class _Tuner:
         good = [trial for trial in self.trials.values() if trial.enough]
         curve = tuple(sorted(self.trials.values(), key=lambda trial: (trial.cost, trial.recall.mean)))
         if not good:
-            return self._exact("no setting of the index reached the recall for less than exact search costs", curve)
+            less = "" if math.isinf(self.affordable) else " for less than exact search costs"
+            return self._exact(f"no setting of the index reached the recall{less}", curve)
         chosen = min(good, key=lambda trial: (trial.cost, trial.search.leaves, trial.search.reorder))
         reason = f"the cheapest of {len(curve)} settings tried that reaches the recall with a margin"
         return Tuning(
@@ -198,10 +205,9 @@ class _Tuner:
         low, high = -1, min(doubling, limit)
         last = -1.0
         while True:
-            search = SearchParameters(self.steps[high], reorder)
-            if self._cost(search, Counter()) >= self._worth():
+            if self._cost(self._parameters(high, reorder), Counter()) >= self._worth():
                 return None
-            trial = self._try(search)
+            trial = self._try(self._parameters(high, reorder))
             if trial.enough:
                 break
             if high == limit or trial.recall.mean - last < _FLAT:
@@ -209,7 +215,7 @@ class _Tuner:
             last, low, high = trial.recall.mean, high, min(high + doubling, limit)
         while high - low > 1:
             middle = (low + high) // 2
-            if self._try(SearchParameters(self.steps[middle], reorder)).enough:
+            if self._try(self._parameters(middle, reorder)).enough:
                 high = middle
             else:
                 low = middle
@@ -217,7 +223,13 @@ class _Tuner:
 
     def _worth(self) -> float:
         """A setting that costs more than this is of no use."""
-        return min((trial.cost for trial in self.trials.values() if trial.enough), default=self.exact_cost)
+        return min((trial.cost for trial in self.trials.values() if trial.enough), default=self.affordable)
+
+    def _parameters(self, step: int, reorder: int) -> SearchParameters:
+        """With the exclusions up to which a query costs less than exact search does."""
+        search = SearchParameters(self.steps[step], reorder)
+        cheap = [each.excluded for each in buckets(self.searcher, self.k, search) if each.cost < self.affordable]
+        return dataclasses.replace(search, max_excluded=max(cheap, default=-1))
 
     def _try(self, search: SearchParameters) -> Trial:
         if search not in self.trials:
@@ -235,7 +247,7 @@ class _Tuner:
             recall = index_recall(found, self.truth)
             cost = self._cost(search, routes)
             needed = self.min_recall + _SPREAD * recall.standard_error
-            self.trials[search] = Trial(search, recall, cost, recall.lower >= needed and cost < self.exact_cost)
+            self.trials[search] = Trial(search, recall, cost, recall.lower >= needed and cost < self.affordable)
         return self.trials[search]
 
     def _cost(self, search: SearchParameters, routes: Counter[str]) -> float:

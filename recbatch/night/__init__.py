@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from recbatch.night.jobs import BundleRef, EmbeddingSet, TableJob, TowerName, embedding_sets, table_jobs
 from recbatch.night.night import Night
+from recbatch.night.plan import Plan
 from recbatch.night.ranges import Ranges
 from recbatch.night.training import TrainingJob
 
-__all__ = ["BundleRef", "EmbeddingSet", "Night", "Ranges", "TableJob", "TowerName", "TrainingJob", "embedding_sets", "table_jobs"]
+__all__ = [
+    "BundleRef",
+    "EmbeddingSet",
+    "Night",
+    "Plan",
+    "Ranges",
+    "TableJob",
+    "TowerName",
+    "TrainingJob",
+    "embedding_sets",
+    "table_jobs",
+]

@@ -1,17 +1,15 @@
-"""A night: everything that is decided before the first work item runs. It travels to every worker."""
+"""A night: which run of which date, and where each of its parts lies. It travels to every worker."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from recbatch import storage
 from recbatch.config.columns import FeatureColumns
 from recbatch.config.models import Config, Entity
-from recbatch.interactions import ReadSpec, ResolvedInputs, Slice
+from recbatch.interactions import ReadSpec, Slice, SourceName
 from recbatch.night.jobs import BundleRef, EmbeddingSet, TableJob
-from recbatch.night.training import TrainingJob
 
 
 @dataclass(frozen=True)
@@ -22,31 +20,25 @@ class Night:
         output: root of everything that is written, absolute.
         ds: the date, ``YYYY-MM-DD``; events of that day are the last that count.
         as_of_us: the end of that day in the config's time zone, microseconds since the epoch.
-        run: name of the run, a fingerprint of ``identity`` (and a counter when it was forced).
-        identity: what the name is made from, JSON-able; goes into the manifest.
+        run: name of the run, a fingerprint of what it is made from (and a counter when it was forced).
         config: the configuration.
-        inputs: the input files with their checksums.
         columns: the columns that the towers need.
-        slices: the work items that read the inputs.
+        input_rows: rows of each input that is there.
         jobs: the tables to make.
         sets: the vectors to compute.
         bundle: the default model bundle.
-        training: how the bundle is made if it is not there; None for a bundle that was given.
     """
 
     output: str
     ds: str
     as_of_us: int
     run: str
-    identity: Mapping[str, Any]
     config: Config
-    inputs: ResolvedInputs
     columns: FeatureColumns
-    slices: tuple[Slice, ...]
+    input_rows: Mapping[SourceName, int]
     jobs: tuple[TableJob, ...]
     sets: tuple[EmbeddingSet, ...]
     bundle: BundleRef
-    training: TrainingJob | None
 
     @property
     def uri(self) -> str:

@@ -17,7 +17,6 @@ from recbatch.storage.api import (
     delete,
     delete_tree,
     exists,
-    fetch_folder,
     glob,
     is_remote,
     join,
@@ -31,8 +30,11 @@ from recbatch.storage.api import (
     replace_folder,
     size_of,
 )
+from recbatch.storage.fetched import fetch_folder
+from recbatch.storage.files import ContentError
 
 __all__ = [
+    "ContentError",
     "StoredFile",
     "absolute",
     "checksum",

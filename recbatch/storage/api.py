@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO
 
-import filelock
-import platformdirs
 import pyarrow as pa
 
 from recbatch.errors import InputError
@@ -119,7 +116,13 @@ def put_if_absent(uri: str, data: bytes | Path) -> bool:
 
 
 def put_folder_if_absent(folder: Path, uri: str, last: str) -> bool:
-    """Store a local folder under ``uri`` unless one is there. Readers go by the file ``last``, which appears last."""
+    """Store a local folder under ``uri`` unless one is there; returns whether the one that is there now is ours.
+
+    Readers go by the file ``last``, which appears last.
+
+    Raises:
+        InputError: other files are in the place.
+    """
     return bool(_side(uri).put_folder_if_absent(folder, uri, last))
 
 
@@ -154,30 +157,3 @@ def delete(uri: str) -> None:
 def delete_tree(uri: str) -> None:
     """Remove a folder and all that is in it; one that is not there is fine."""
     _side(uri).delete_tree(uri)
-
-
-def fetch_folder(uri: str, names: Sequence[str], key: str) -> Path:
-    """A local folder with the files ``names`` of the folder ``uri``: itself if it is local, else a copy in the cache.
-
-    Args:
-        uri: the folder.
-        names: files in it, relative.
-        key: names the copy, so it must change with the files' content; one copy serves all processes of a machine.
-
-    Raises:
-        FileNotFoundError: a file is not there.
-    """
-    if not is_remote(uri):
-        return Path(uri)
-    cache = platformdirs.user_cache_path("recbatch") / "fetched"
-    folder = cache / key
-    cache.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(cache / f"{key}.lock"):
-        if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=cache, prefix=".temporary-") as staged:
-                for name in names:
-                    target = Path(staged, "files", name)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(read_bytes(join(uri, name)))
-                Path(staged, "files").rename(folder)
-    return folder

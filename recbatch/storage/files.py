@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recbatch.errors import RecbatchError
+
+
+class ContentError(RecbatchError):
+    """A file is there, but its content is not what was recorded of it."""
+
 
 @dataclass(frozen=True, order=True)
 class StoredFile:

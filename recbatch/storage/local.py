@@ -16,6 +16,7 @@ from typing import BinaryIO
 import filelock
 import pyarrow as pa
 
+from recbatch.errors import InputError
 from recbatch.storage.digests import checksum
 from recbatch.storage.files import Created, StoredFile
 
@@ -26,12 +27,26 @@ _RENAME_EXCHANGE = 2
 
 
 def list_files(folder: str) -> list[StoredFile]:
-    """See :func:`recbatch.storage.list_files`."""
-    return [
-        StoredFile(path, os.path.getsize(path))
-        for root, _, names in os.walk(folder)
-        for path in (os.path.join(root, name) for name in names)
-    ]
+    """See :func:`recbatch.storage.list_files`; links to folders are followed."""
+    found = []
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not _is_loop(os.path.join(root, name), folder)]
+        for path in (os.path.join(root, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile, or a link to nowhere
+                found.append(StoredFile(path, os.path.getsize(path)))
+    return found
+
+
+def _is_loop(path: str, top: str) -> bool:
+    """Whether ``path`` is a link to a folder on the way from ``top`` to it."""
+    if not os.path.islink(path):
+        return False
+    target, parent = os.path.realpath(path), os.path.dirname(path)
+    while len(parent) >= len(top.rstrip("/")):
+        if os.path.realpath(parent) == target:
+            return True
+        parent = os.path.dirname(parent)
+    return False
 
 
 def list_names(folder: str) -> list[str]:
@@ -108,7 +123,7 @@ def _temporary(folder: str) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def _link(name: str, uri: str) -> bool:
-    # With a directory descriptor Python calls linkat, which follows /proc/self/fd/N to the anonymous file; link does not.
+    # With a directory descriptor Python calls linkat: only that follows /proc/self/fd/N to the anonymous file.
     anywhere = os.open("/", os.O_RDONLY)
     try:
         os.link(name, uri, src_dir_fd=anywhere, follow_symlinks=True)
@@ -144,6 +159,8 @@ def put_folder_if_absent(folder: Path, uri: str, last: str) -> bool:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+            if not os.path.exists(os.path.join(uri, last)):
+                raise InputError(f"{uri} holds other files; remove them or choose another folder") from None
             return False
         _sync_folder(parent)
         return True

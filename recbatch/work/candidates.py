@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,5 +81,4 @@ def _load_searcher(night: Night, job: TableJob, record: Mapping[str, Any]) -> Se
         return None
     files = record["files"]
     uri = storage.join(night.index_uri(job), INDEX_FILES)
-    folder = storage.fetch_folder(uri, list(files), record["checksum"].removeprefix("sha256:"))
-    return load_index(Path(folder), files)
+    return load_index(storage.fetch_folder(uri, files), files)

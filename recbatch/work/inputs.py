@@ -65,7 +65,7 @@ def sample_slice(night: Night, cleaned: SlicePart) -> SliceSample:
     """What the cut points need to know of a slice; nothing where they are stored already."""
     samples: dict[str, bytes] = {}
     if not storage.exists(night.ranges_uri):
-        one_in = sample_one_in(sum(source.rows for source in night.inputs.sources))
+        one_in = sample_one_in(sum(night.input_rows.values()))
         interactions = cleaned.piece.source == "interactions"
         for entity in ENTITIES:
             column = _id_column(cleaned.piece.source, entity)
@@ -89,18 +89,13 @@ def cut_ranges(night: Night, _: None, samples: Sequence[SliceSample]) -> Cuts:
         InputError: most timestamps cannot be meant as declared.
         RecbatchError: more rows had to be put aside than the config allows.
     """
-    for source in night.inputs.sources:
+    for source in night.input_rows:
         counts = Counter[str]()
         for sample in samples:
-            if sample.source == source.name:
+            if sample.source == source:
                 counts.update(sample.counts)
-        check_counts(
-            source.name,
-            counts,
-            night.read_spec,
-            where=night.path("0_slices", "quarantine"),
-        )
-        for sentence in remarks(source.name, counts):
+        check_counts(source, counts, night.read_spec, where=night.path("0_slices", "quarantine"))
+        for sentence in remarks(source, counts):
             log.warning(sentence)
     if storage.exists(night.ranges_uri):
         ranges = Ranges.load(night.ranges_uri)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from recbatch.model.bundle import read_manifest as read_bundle_manifest
-from recbatch.night import EmbeddingSet, Night, TableJob
+from recbatch.night import EmbeddingSet, Night, Plan, TableJob
 from recbatch.run import library_versions
 from recbatch.schemas import columns
 from recbatch.work.auditing import audited_recall
@@ -20,8 +20,9 @@ FORMAT = 1
 _MODEL_KEYS = ("fingerprint", "metrics", "steps", "heldout", "refit", "seconds")
 
 
-def make_manifest(night: Night, results: Results, tables: Mapping[str, Any]) -> dict[str, Any]:
+def make_manifest(plan: Plan, results: Results, tables: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest, JSON-able. All paths are relative to the output."""
+    night = plan.night
     bundle, counts = read_bundle_manifest(night.bundle.uri), _counts(results)
     return {
         "format": FORMAT,
@@ -30,7 +31,7 @@ def make_manifest(night: Night, results: Results, tables: Mapping[str, Any]) -> 
         "run": night.run,
         "created_at": datetime.now(UTC).isoformat(),
         "bias_coordinate": bundle["bias_coordinate"],
-        "identity": dict(night.identity),
+        "identity": dict(plan.identity),
         "model": {"bundle": relative(night, night.bundle.uri), **{key: bundle[key] for key in _MODEL_KEYS}},
         "counts": counts,
         "tables": tables,

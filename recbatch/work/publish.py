@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from recbatch import storage
 from recbatch.errors import RecbatchError
-from recbatch.night import Night, Ranges
+from recbatch.interactions import check_unchanged
+from recbatch.night import Night, Plan, Ranges
 from recbatch.tables.pointer import publish_pointer, read_pointer
 from recbatch.tables.projection import project
 from recbatch.tables.read import read_manifest
@@ -16,11 +18,11 @@ from recbatch.work.items import IndexRef, PartAudit, RangePart, Results, SlicePa
 from recbatch.work.manifest import make_manifest, relative, table_entries
 
 _SHOWN_PROBLEMS = 5
+_THREADS = 8  # a look at an input waits for disk or network, not for the processor
 
 
 def publish_night(
-    night: Night,
-    _: None,
+    plan: Plan,
     samples: Sequence[SliceSample],
     cleaned: Sequence[SlicePart],
     profiles: Sequence[RangePart],
@@ -31,9 +33,11 @@ def publish_night(
     """Publish the night; returns the name of the run.
 
     Raises:
-        RecbatchError: the audit found a problem, a part is missing, or too many ids have no valid vector. Nothing is
-            published then, and readers keep what they have.
+        RecbatchError: the audit found a problem, a part is missing, too many ids have no valid vector, or an input is
+            not the one that was planned with. Nothing is published then, and readers keep what they have.
     """
+    night = plan.night
+    _check_inputs(plan)
     results = Results(samples, cleaned, profiles, embeddings, indexes, audits)
     problems = [f"{audit.part.uri}: {problem}" for audit in audits for problem in audit.problems]
     problems += _missing_parts(night, results)
@@ -49,7 +53,7 @@ def publish_night(
         for name, entry in tables.items()
     }
     storage.put_if_absent(night.audit_uri, _json({"problems": [], "tables": recount}))
-    storage.put_if_absent(night.manifest_uri, _json(make_manifest(night, results, tables)))
+    storage.put_if_absent(night.manifest_uri, _json(make_manifest(plan, results, tables)))
     _publish(night)
     return night.run
 
@@ -60,6 +64,14 @@ def _publish(night: Night) -> None:
     stale = set(read_manifest(night.output, before)["tables"]) if before is not None else set()
     publish_pointer(night.output, night.ds, night.run, relative(night, night.manifest_uri), content)
     project(night.output, night.ds, night.run, json.loads(content), stale)
+
+
+def _check_inputs(plan: Plan) -> None:
+    """The run's name says which inputs it was made from, so they have to be these to the end."""
+    files = [file for source in plan.inputs.sources for file in source.files]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(check_unchanged, files):
+            pass
 
 
 def _missing_parts(night: Night, results: Results) -> list[str]:

@@ -14,19 +14,19 @@ from recbatch import storage
 from recbatch.interactions import CleanTables, load_tables, plan_slices
 from recbatch.model import Bundle, TrainingData, load_bundle, train_bundle
 from recbatch.model.bundle import MANIFEST
-from recbatch.night import BundleRef, Night, TrainingJob
+from recbatch.night import BundleRef, Plan, TrainingJob
 from recbatch.work.items import Cuts
 
 
 log = logging.getLogger(__name__)
 
 
-def train_night(night: Night, _: None, __: Cuts) -> BundleRef:
+def train_night(plan: Plan, _: Cuts) -> BundleRef:
     """The night's default bundle, there and verified. Waits for the cuts, so that bad input fails before a fit."""
-    if night.training is not None:
-        train_job(night.training)
-    load_bundle(night.bundle.uri)
-    return night.bundle
+    if plan.training is not None:
+        train_job(plan.training)
+    load_bundle(plan.night.bundle.uri)
+    return plan.night.bundle
 
 
 def train_job(job: TrainingJob) -> Bundle:

@@ -1,0 +1,141 @@
+"""Whole folders on Google Cloud Storage, which has none: in which order their objects come and go."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+from google.api_core.exceptions import NotFound, PreconditionFailed
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from recbatch.errors import InputError, RecbatchError
+from recbatch.storage.gcs_errors import explained
+from recbatch.storage.gcs_objects import (
+    WRITE_BLOCK_BYTES,
+    blob_of,
+    delete,
+    exists,
+    insert,
+    list_blobs,
+    list_files,
+    read_bytes,
+)
+
+_THREADS = 8  # they wait for the network, and the client keeps ten connections
+
+Task = TypeVar("Task")
+Outcome = TypeVar("Outcome")
+
+
+def _each(work: Callable[[Task], Outcome], tasks: Iterable[Task]) -> list[Outcome]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(work, tasks))
+
+
+def _below(uri: str) -> set[str]:
+    """Names of all files of a folder, relative to it."""
+    return {file.uri.removeprefix(f"{uri}/") for file in list_files(uri)}
+
+
+@explained
+def delete_tree(uri: str) -> None:
+    """See :func:`recbatch.storage.delete_tree`."""
+    _each(delete, [file.uri for file in list_files(uri)])
+
+
+@explained
+def put_folder_if_absent(folder: Path, uri: str, last: str) -> bool:
+    """See :func:`recbatch.storage.put_folder_if_absent`.
+
+    Two that put different folders under one name must not mix their files. So each uploads to a place of its own, one
+    small object decides whose place counts, and whoever sees the decision copies from there: always the same bytes,
+    and also if the one who was decided for is gone.
+    """
+    if exists(f"{uri}/{last}"):
+        return False
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if strangers := _below(uri) - names:
+        raise InputError(f"{uri} holds other files ({min(strangers)}); remove them or choose another folder")
+    parent, _, name = uri.rpartition("/")
+    ours = f"{parent}/.temporary-{uuid.uuid4().hex}"
+    _each(lambda file: _put(folder / file, f"{ours}/{file}"), names)
+    decision = f"{parent}/.decided-{name}"
+    insert(decision, BytesIO(ours.encode()), 0)
+    try:
+        winner = read_bytes(decision).decode()
+        if not exists(f"{uri}/{last}"):
+            _copy_folder(winner, uri, last)
+    except (NotFound, FileNotFoundError):
+        # Whoever has completed the folder tidies up; a decision that was made later decides nothing.
+        if not exists(f"{uri}/{last}"):
+            delete(decision)
+            raise RecbatchError(f"{uri}: files on their way there were removed by somebody else; run again") from None
+        winner = ours
+    for staged in {ours, winner}:
+        delete_tree(staged)
+    delete(decision)
+    return read_bytes(f"{uri}/{last}") == (folder / last).read_bytes()
+
+
+def _copy_folder(source: str, target: str, last: str) -> None:
+    _each(lambda file: _put(f"{source}/{file}", f"{target}/{file}"), _below(source) - {last})
+    try:
+        _copy(f"{source}/{last}", blob_of(f"{target}/{last}"), only_if_absent=True)
+    except PreconditionFailed:  # another has copied the same files
+        return
+
+
+@explained
+def replace_folder(uri: str, contents: Mapping[str, str | bytes], last: str) -> None:
+    """See :func:`recbatch.storage.replace_folder`.
+
+    Raises:
+        RecbatchError: somebody else changed the folder meanwhile. ``last`` is not there then.
+    """
+    delete(f"{uri}/{last}")
+    delete_tree(uri)
+    names = [name for name in contents if name != last]
+    checksums = _each(lambda name: _put(contents[name], f"{uri}/{name}"), names)
+    source = contents[last]
+    marker = source if isinstance(source, bytes) else read_bytes(source)
+    there = {found.removeprefix(f"{uri}/"): blob.crc32c for found, blob in list_blobs(uri)}
+    if there != dict(zip(names, checksums, strict=True)) or not _mark(f"{uri}/{last}", marker):
+        delete(f"{uri}/{last}")
+        raise RecbatchError(f"{uri} was changed by another run at the same time; let it end, then run again")
+
+
+def _mark(uri: str, marker: bytes) -> bool:
+    """Write the file that completes a folder; False if another has, with other content."""
+    if insert(uri, BytesIO(marker), 0):
+        return True
+    try:
+        return read_bytes(uri) == marker
+    except FileNotFoundError:
+        return False
+
+
+def _put(source: str | bytes | Path, target: str) -> str:
+    """Store a URI's content, bytes or a local file, whatever was there; returns the crc32c."""
+    blob = blob_of(target)
+    if isinstance(source, str):
+        _copy(source, blob)
+    elif isinstance(source, bytes):
+        blob.upload_from_string(source, "application/octet-stream", retry=DEFAULT_RETRY)
+    else:
+        blob.chunk_size = WRITE_BLOCK_BYTES
+        blob.upload_from_filename(str(source), "application/octet-stream", retry=DEFAULT_RETRY)
+    return str(blob.crc32c)
+
+
+def _copy(source: str, target: Any, only_if_absent: bool = False) -> None:
+    """Copy on the server; large objects take several calls."""
+    condition = {"if_generation_match": 0} if only_if_absent else {}
+    token = None
+    while True:
+        token, _, _ = target.rewrite(blob_of(source), token=token, retry=DEFAULT_RETRY, **condition)
+        if token is None:
+            return
