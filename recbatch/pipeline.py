@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import apache_beam as beam
 
-from recbatch.night import Night, TrainingJob
+from recbatch.night import Plan, TrainingJob
 from recbatch.transforms import Do, Embed, Index, Profiles, Search, audit_vectors, clean, cut, finish, fit, sample
 from recbatch.work.training import train_job
 
 
-def build(root: beam.Pipeline, night: Night) -> beam.PCollection[str]:
+def build(root: beam.Pipeline, plan: Plan) -> beam.PCollection[str]:
     """interactions, users, items -> profiles -> embeddings -> indexes -> tables -> audit -> published night.
 
     Args:
         root: the pipeline to add the night to.
-        night: what is to be done.
+        plan: what is to be done.
 
     Returns:
         One element, the name of the run that was published.
     """
-    cleaned = clean(night, root)
+    night = plan.night
+    cleaned = clean(plan, root)
     samples = sample(night, cleaned)
     cuts = cut(night, samples)
     profiles = cleaned | "Profiles" >> Profiles(night, cuts)
-    bundle = fit(night, cuts)
+    bundle = fit(plan, cuts)
 
     embeddings, indexes, audits = {}, {}, []
     for vectors in night.sets:
@@ -34,7 +35,7 @@ def build(root: beam.Pipeline, night: Night) -> beam.PCollection[str]:
         indexes[job.name] = candidates | f"Index {job.name}" >> Index(night, job, queries)
         audits.append(queries | f"Search {job.name}" >> Search(night, job, indexes[job.name], candidates))
 
-    return finish(night, samples, cleaned, profiles, embeddings, indexes, audits)
+    return finish(plan, samples, cleaned, profiles, embeddings, indexes, audits)
 
 
 def build_training(root: beam.Pipeline, job: TrainingJob) -> beam.PCollection[object]:

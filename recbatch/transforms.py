@@ -13,19 +13,19 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
-from apache_beam.pvalue import AsList, AsSingleton
+from apache_beam.pvalue import AsList, AsSingleton, TaggedOutput
 from apache_beam.typehints.decorators import IOTypeHints
 
 from recbatch.config.models import Entity
-from recbatch.night import BundleRef, EmbeddingSet, Night, TableJob
-from recbatch.run import Part, recorded
+from recbatch.night import BundleRef, EmbeddingSet, Night, Plan, TableJob
+from recbatch.run import recorded
 from recbatch.work import auditing, embedding, indexing, inputs, publish, search, training
 from recbatch.work.items import Cuts, IndexRef, PartAudit, RangePart, SlicePart, SliceSample
 
 NAMESPACE = "recbatch"
 
-PackedRange = tuple[int, inputs.Packed | None]
-"""A range's number and some of its rows, packed (None: none)."""
+PackedRange = tuple[int, tuple[str, bytes] | None]
+"""The number of a range and some of its rows, packed (None: none)."""
 
 
 class Do(beam.DoFn):
@@ -53,8 +53,8 @@ class Do(beam.DoFn):
 
 def count(step: str, result: Any) -> None:
     """Count a finished work item on its edge."""
-    part = getattr(result, "part", result)
-    if isinstance(part, Part):
+    part = result.part if isinstance(result, SlicePart | RangePart) else None
+    if part is not None:
         Metrics.counter(NAMESPACE, f"{step}_parts_{'made' if part.made else 'found'}").inc()
         Metrics.counter(NAMESPACE, f"{step}_rows").inc(part.rows)
         Metrics.distribution(NAMESPACE, f"{step}_part_bytes").update(part.size_bytes)
@@ -63,8 +63,13 @@ def count(step: str, result: Any) -> None:
 
 
 def do(night: Night, step: str, work: Callable[..., Any], *side: Any) -> beam.PTransform:
-    """One work item of a night per element: ``work(night, element, *side_inputs)``; the transform has the step's name."""
+    """One work item of a night per element, ``work(night, element, *side_inputs)``; named by the step."""
     return step >> beam.ParDo(Do(night.uri, step, functools.partial(work, night)), *side)
+
+
+def once(root: beam.Pipeline, night: Night, step: str, work: Callable[..., Any], *side: Any) -> beam.PCollection[Any]:
+    """A single work item of a night, ``work(night, None, *side_inputs)``; starts when its side inputs are there."""
+    return root | f"Once {step}" >> beam.Create([None]) | do(night, step, work, *side)
 
 
 class SplitSlice(beam.DoFn):
@@ -78,7 +83,7 @@ class SplitSlice(beam.DoFn):
             for entity, number, packed in inputs.split_slice(self._night, cleaned, cuts):
                 Metrics.counter(NAMESPACE, "split_chunks").inc()
                 Metrics.counter(NAMESPACE, "split_chunk_bytes").inc(len(packed[1]))
-                yield beam.pvalue.TaggedOutput(entity, (number, packed))
+                yield TaggedOutput(entity, (number, packed))
 
 
 class EveryRange(beam.DoFn):
@@ -87,7 +92,12 @@ class EveryRange(beam.DoFn):
     def process(self, cuts: Cuts) -> Iterator[Any]:
         for entity in inputs.ENTITIES:
             for number in range(cuts.ranges.count(entity)):
-                yield beam.pvalue.TaggedOutput(entity, (number, None))
+                yield TaggedOutput(entity, (number, None))
+
+
+def by_range(split: beam.ParDo) -> beam.PTransform:
+    """Outputs ``user`` and ``item`` of :data:`PackedRange`: rows meet by a number, which all workers encode alike."""
+    return split.with_output_types(Any, user=PackedRange, item=PackedRange).with_outputs("user", "item")
 
 
 class Profiles(beam.PTransform):
@@ -102,18 +112,16 @@ class Profiles(beam.PTransform):
         self._cuts = cuts
 
     def expand(self, cleaned: beam.PCollection[SlicePart]) -> dict[str, beam.PCollection[RangePart]]:
-        chunks = cleaned | "Split" >> beam.ParDo(SplitSlice(self._night), AsSingleton(self._cuts)).with_outputs(
-            "user", "item"
-        )
-        every = self._cuts | "EveryRange" >> beam.ParDo(EveryRange()).with_outputs("user", "item")
+        chunks = cleaned | "Split" >> by_range(beam.ParDo(SplitSlice(self._night), AsSingleton(self._cuts)))
+        every = self._cuts | "Every range" >> by_range(beam.ParDo(EveryRange()))
         return {entity: self._group(entity, chunks[entity], every[entity]) for entity in inputs.ENTITIES}
 
     def _group(self, entity: Entity, *chunks: beam.PCollection[PackedRange]) -> beam.PCollection[RangePart]:
         return (
             chunks
             | f"Flatten {entity}s" >> beam.Flatten()
-            | f"ByRange {entity}s" >> beam.GroupByKey()
-            | do(self._night, f"group_{entity}s", inputs.Group(entity))
+            | f"Bring {entity}s together" >> beam.GroupByKey()
+            | do(self._night, f"group_{entity}s", inputs.Group(entity), AsSingleton(self._cuts))
         )
 
 
@@ -130,8 +138,8 @@ class Embed(beam.PTransform):
         handler = TowerHandler(self._night, self._vectors)
         return (
             profiles
-            | "AwaitModel" >> beam.Map(lambda part, _: [part], AsSingleton(self._bundle))
-            | "Embed" >> RunInference(handler.with_no_batching())
+            | "Await the model" >> beam.Map(lambda part, _: [part], AsSingleton(self._bundle))
+            | "Infer" >> RunInference(handler.with_no_batching())
         )
 
 
@@ -145,7 +153,7 @@ class TowerHandler(ModelHandler[RangePart, RangePart, embedding.LazyTower]):
 
     def load_model(self) -> embedding.LazyTower:
         """The tower, loaded at its first use: RunInference may ask for it before the bundle has been trained."""
-        return embedding.LazyTower(self._vectors.bundle, self._vectors.tower)
+        return embedding.LazyTower(self._vectors)
 
     def run_inference(
         self, batch: Sequence[RangePart], model: embedding.LazyTower, inference_args: Mapping[str, Any] | None = None
@@ -176,11 +184,8 @@ class Index(beam.PTransform):
         self._queries = queries
 
     def expand(self, candidates: beam.PCollection[RangePart]) -> beam.PCollection[IndexRef]:
-        return (
-            candidates.pipeline
-            | "Once" >> beam.Create([None])
-            | do(self._night, "index", indexing.Index(self._job), AsList(candidates), AsList(self._queries))
-        )
+        make = indexing.Index(self._job)
+        return once(candidates.pipeline, self._night, "index", make, AsList(candidates), AsList(self._queries))
 
 
 class Search(beam.PTransform):
@@ -220,13 +225,13 @@ def count_load(index: str) -> None:
     Metrics.counter(NAMESPACE, f"index_loads_{index}").inc()
 
 
-def clean(night: Night, root: beam.Pipeline) -> beam.PCollection[SlicePart]:
+def clean(plan: Plan, root: beam.Pipeline) -> beam.PCollection[SlicePart]:
     """Every slice of the inputs, cleaned."""
     return (
         root
-        | "Slices" >> beam.Create(list(night.slices))
-        | "SpreadSlices" >> beam.Reshuffle()
-        | do(night, "clean", inputs.clean_slice)
+        | "Slices" >> beam.Create(list(plan.slices), reshuffle=False)
+        | "Spread slices" >> beam.Reshuffle()
+        | do(plan.night, "clean", inputs.clean_slice)
     )
 
 
@@ -237,13 +242,13 @@ def sample(night: Night, cleaned: beam.PCollection[SlicePart]) -> beam.PCollecti
 
 def cut(night: Night, samples: beam.PCollection[SliceSample]) -> beam.PCollection[Cuts]:
     """The cut points (one element), when all slices are clean."""
-    return samples.pipeline | "OnceCut" >> beam.Create([None]) | do(night, "cut", inputs.cut_ranges, AsList(samples))
+    return once(samples.pipeline, night, "cut", inputs.cut_ranges, AsList(samples))
 
 
-def fit(night: Night, cuts: beam.PCollection[Cuts]) -> beam.PCollection[BundleRef]:
+def fit(plan: Plan, cuts: beam.PCollection[Cuts]) -> beam.PCollection[BundleRef]:
     """The model bundle (one element); trained unless it is there. Waits for the cuts: bad input fails first."""
-    once = cuts.pipeline | "OnceTrain" >> beam.Create([None])
-    return once | do(night, "train", training.train_night, AsSingleton(cuts))
+    train = Do(plan.night.uri, "train", training.train_night)
+    return cuts.pipeline | "Plan of train" >> beam.Create([plan]) | "train" >> beam.ParDo(train, AsSingleton(cuts))
 
 
 def audit_vectors(
@@ -254,7 +259,7 @@ def audit_vectors(
 
 
 def finish(
-    night: Night,
+    plan: Plan,
     samples: beam.PCollection[SliceSample],
     cleaned: beam.PCollection[SlicePart],
     profiles: dict[str, beam.PCollection[RangePart]],
@@ -269,8 +274,9 @@ def finish(
         AsList(tuple(parts) | f"All {name}" >> beam.Flatten(pipeline=root))
         for name, parts in {**collected, "Audits": audits}.items()
     ]
+    publish_night = Do(plan.night.uri, "publish", publish.publish_night)
     return (
         root
-        | "OnceFinish" >> beam.Create([None])
-        | do(night, "publish", publish.publish_night, AsList(samples), AsList(cleaned), *sides)
+        | "Plan of publish" >> beam.Create([plan])
+        | "publish" >> beam.ParDo(publish_night, AsList(samples), AsList(cleaned), *sides)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import socket
 import struct
@@ -14,6 +15,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import pytest
+from google.api_core.retry import retry_unary
+
 from gcs_store import Answer, ServiceError, Store
 
 RESET = "reset"
@@ -100,12 +103,16 @@ class GcsServer:
 
 @contextlib.contextmanager
 def emulated(monkeypatch: pytest.MonkeyPatch, **settings: int) -> Iterator[GcsServer]:
-    """The package's ``gs://`` is a server of its own, with a bucket ``bucket``, while the block runs."""
+    """The package's ``gs://`` is a server of its own, with a bucket ``bucket``, while the block runs.
+
+    The client library retries at once, instead of after a second or more.
+    """
     from recbatch.storage import gcs_objects
 
     server = GcsServer(**settings)
     server.store.buckets["bucket"] = {}
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    monkeypatch.setattr(retry_unary, "exponential_sleep_generator", lambda *_, **__: itertools.repeat(0.0))
     gcs_objects._client.cache_clear()
     try:
         yield server

@@ -65,6 +65,12 @@ def test_the_manifest_explains_the_bundle(trained: Path) -> None:
     assert read_manifest(str(trained)) == manifest
 
 
+def test_both_fits_write_tensorboard_logs(trained: Path) -> None:
+    for fit, tag in (("measured", b"heldout_recall_at_100"), ("refit", b"loss")):
+        (events,) = (trained.parent / "w" / "logs" / fit).iterdir()
+        assert tag in events.read_bytes()
+
+
 def test_a_bundle_that_is_there_is_left_alone(trained: Path, tmp_path: Path) -> None:
     before = (trained / "manifest.json").stat()
     manifest = train_bundle(

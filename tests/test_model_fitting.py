@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,15 +33,14 @@ def fit_of(model: Model, data: TrainingData, folder: Path, *, heldout: bool = Fa
 
 @pytest.mark.parametrize("train_on", ["before", "others", None])
 def test_the_loss_is_the_softmax_with_log_q_subtracted(tmp_path: Path, train_on: str | None) -> None:
-    settings = {"normalize": True, "temperature": 0.25}
+    settings: dict[str, Any] = {"normalize": True, "temperature": 0.25}
     model = history_model(train_on, **settings) if train_on else small_model(**settings)
     fit = fit_of(model, planted(), tmp_path)
     batch = next(fit._batches.epoch(3, 0, 100))
-    inputs = fit._data.query_inputs(
-        *map(tf.constant, (batch.users, batch.events)),
-        {},
-        *map(tf.constant, (batch.history_values, batch.history_rows)),
+    users, events, values, rows = map(
+        tf.constant, (batch.users, batch.events, batch.history_values, batch.history_rows)
     )
+    inputs = fit._data.query_inputs(users, events, {}, values, rows)
     queries = fit.query(inputs).numpy().astype(np.float64)[batch.query_of]
     items = fit.candidate(fit._data.candidate_inputs(tf.constant(batch.items))).numpy().astype(np.float64)
     counts = np.bincount(fit._batches._events.items)
@@ -69,7 +69,8 @@ def test_log_q_makes_scores_learn_popularity_and_without_it_they_do_not(tmp_path
         fit = fit_of(small_model(query=query, training=training), data, tmp_path / str(logq))
         fit.run()
         vectors = fit.candidate(fit._data.candidate_inputs(tf.constant([0, 1]))).numpy()
-        of_query = fit.query(fit._data.query_inputs(*[tf.constant([0])] * 2, fit._of_events, *[tf.constant([])] * 2))
+        first, nothing = tf.constant([0]), tf.constant([])
+        of_query = fit.query(fit._data.query_inputs(first, first, fit._of_events, nothing, nothing))
         scores = (of_query.numpy() @ vectors.T)[0]  # items sorted by id: often, seldom
         difference[logq] = scores[0] - scores[1]
     assert difference[True] == pytest.approx(np.log(3), abs=0.1)
@@ -86,6 +87,8 @@ def test_heldout_recall_is_what_numpy_says(tmp_path: Path, model: Model) -> None
     prepared = prepare(planted())
     mask = split_events(model, prepared.events).heldout
     train, heldout = prepared.events.select(~mask), prepared.events.select(mask)
+    assert train.times_us is not None
+    assert heldout.times_us is not None
     queries, candidates = (vectors.numpy() for vectors in fit.evaluation.vectors())
     known = fit.evaluation._items
     users = fit.evaluation._users
@@ -224,6 +227,7 @@ def test_a_checkpoint_of_other_data_is_not_continued(tmp_path: Path) -> None:
         fit.run().step == TwoTowerFit("test", model, prepared, prepared.events, None, tmp_path, identity).state.step > 0
     )
     data = planted()
+    assert data.items is not None
     fewer = prepare(TrainingData(data.interactions.slice(1), data.users, data.items))
     others = [
         identity_of(model, prepared, "g"),

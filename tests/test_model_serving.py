@@ -22,13 +22,13 @@ NOW_US = START_US + 10**12
 def users_of(data: TrainingData, count: int = 60) -> pa.Table:
     """Profiles of the planted users, and of two unknown ones: the first with a known taste."""
     assert data.users is not None
-    taken = {user: [] for user in data.users["id"].to_pylist()}
+    taken: dict[str, list[str]] = {user: [] for user in data.users["id"].to_pylist()}
     for user, item in zip(*(data.interactions[name].to_pylist() for name in ("user_id", "item_id")), strict=True):
         taken[user].append(item)
     newcomers = pa.table({"id": ["nobody", "no one"], "feature:taste": ["odd", None]})
     table = pa.concat_tables([data.users.slice(0, count), newcomers], promote_options="default")
     device = [["phone", "desk", None][n % 3] for n in range(count)] + [None, "unheard of"]
-    history = list(taken.values())[:count] + [[], None]
+    history: list[list[str] | None] = [*list(taken.values())[:count], [], None]
     table = table.append_column("context:device", pa.array(device))
     return table.append_column("history", pa.array(history, pa.list_(pa.string())))
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
 
+from recbatch.cli.words import split_words
 from recbatch.errors import InputError, RecbatchError
+from recbatch.run import explain
 
 app = typer.Typer(
     name="recbatch",
@@ -23,7 +25,11 @@ app = typer.Typer(
 )
 
 _BEAM = {"allow_extra_args": True}
-_BEAM_EPILOG = "Options of Apache Beam go after [bold]--[/bold], for example: -- --runner=DataflowRunner --region=europe-west1"
+_BEAM_EPILOG = (
+    "Options of Apache Beam go after [bold]--[/bold], for example: [bold]-- --runner=DataflowRunner --region=europe-west1"
+    "[/bold]. Without any the work runs in this process. Exit codes: 0 published or nothing to do, 1 failed, 2 usage, "
+    "config or input error."
+)
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="Configuration file (YAML), local or gs://.")]
 SetOption = Annotated[
@@ -73,14 +79,15 @@ def train(
     config: ConfigArgument,
     model: Annotated[str, typer.Option("--model", metavar="URI", help="Folder of the model bundle to make.")],
     ds: Annotated[
-        str | None, typer.Option("--ds", metavar="YYYY-MM-DD", help="As of the end of that day, else of the last event.")
+        str | None,
+        typer.Option("--ds", metavar="YYYY-MM-DD", help="As of the end of that day; without it, of the last event."),
     ] = None,
     overrides: SetOption = None,
 ) -> None:
     """Train the two towers and export them as a model bundle."""
     from recbatch.launch.training import train as start
 
-    start(config, overrides or [], model, ds, beam_arguments=context.args)
+    start(config, overrides or [], model, ds, beam_arguments=_beam_words(context))
 
 
 @app.command(context_settings=_BEAM, epilog=_BEAM_EPILOG)
@@ -96,7 +103,7 @@ def recommend(
     """Make and publish the tables of a date with a model that is there."""
     from recbatch.launch.nightly import recommend as start
 
-    start(config, overrides or [], output, ds, model=model, force=force, beam_arguments=context.args)
+    start(config, overrides or [], output, ds, model=model, force=force, beam_arguments=_beam_words(context))
 
 
 @app.command(context_settings=_BEAM, epilog=_BEAM_EPILOG)
@@ -111,7 +118,7 @@ def nightly(
     """Train, embed, search and publish the tables of a date; resumes where an earlier attempt was stopped."""
     from recbatch.launch.nightly import nightly as start
 
-    start(config, overrides or [], output, ds, force=force, beam_arguments=context.args)
+    start(config, overrides or [], output, ds, force=force, beam_arguments=_beam_words(context))
 
 
 @app.command(context_settings=_BEAM, epilog=_BEAM_EPILOG)
@@ -133,7 +140,7 @@ def backfill(
         raise InputError("--model and --retrain contradict each other; give one of them")
     from recbatch.launch.backfill import backfill as start
 
-    start(config, overrides or [], output, first, last, model=model, force=force, beam_arguments=context.args)
+    start(config, overrides or [], output, first, last, model=model, force=force, beam_arguments=_beam_words(context))
 
 
 @app.command()
@@ -162,35 +169,55 @@ def show(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done or nothing to do, 1 failed, 2 usage, config or input error."""
-    return _run(get_command(app), arguments)
+    return _run(get_command(app), lambda: list(sys.argv[1:] if arguments is None else arguments), "recbatch")
 
 
 def job(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run one command as a scheduler's job: CONFIG may be ``--config=...``, and unknown options are Beam's."""
+    """Run one command as a scheduler's job: CONFIG is ``--config=...``, and options that are not its own are Beam's."""
     commands: Any = get_command(app)
     command = commands.commands[name]
-    command.context_settings = {**command.context_settings, "ignore_unknown_options": True}
-    return _run(command, _config_first(list(sys.argv[1:] if arguments is None else arguments)))
+    words = sys.argv[1:] if arguments is None else arguments
+
+    def sorted_words() -> list[str]:
+        own, beam = split_words(words, _options(command))
+        if beam:
+            _check_beam_words(command, beam)
+        return [*own, "--", *beam]
+
+    return _run(command, sorted_words, f"jobs/{name}.py")
 
 
-def _config_first(arguments: list[str]) -> list[str]:
-    for position, word in enumerate(arguments):
-        if word.startswith("--config="):
-            return [word.removeprefix("--config="), *arguments[:position], *arguments[position + 1 :]]
-        if word == "--config" and position + 1 < len(arguments):
-            return [arguments[position + 1], *arguments[:position], *arguments[position + 2 :]]
-    return arguments
+def _options(command: Any) -> dict[str, bool]:
+    """The options of a command; whether each is a flag."""
+    own = {name: bool(option.is_flag) for option in command.params if hasattr(option, "is_flag") for name in option.opts}
+    return {**own, "--help": True}
 
 
-def _run(command: Any, arguments: Sequence[str] | None) -> int:
+def _beam_words(context: typer.Context) -> list[str]:
+    """The words after the command's own, known to be Beam's before anything is begun."""
+    if context.args:
+        _check_beam_words(context.command, context.args)
+    return context.args
+
+
+def _check_beam_words(command: Any, words: Sequence[str]) -> None:
+    from recbatch.launch.beam import beam_options
+
+    beam_options(words, own=list(_options(command)))
+
+
+def _run(command: Any, words: Callable[[], list[str]], name: str) -> int:
     _set_up()
     try:
-        command.main(None if arguments is None else list(arguments), prog_name="recbatch")
+        command.main(words(), prog_name=name)
     except SystemExit as stop:  # how the command-line library ends, after it has shown its own usage errors
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BrokenPipeError:  # who reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (RecbatchError, OSError) as error:
         typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(str(error), err=True)
+        typer.echo(explain(error), err=True)
         for note in getattr(error, "__notes__", ()):
             typer.echo(note, err=True)
         return error.exit_code if isinstance(error, RecbatchError) else 1

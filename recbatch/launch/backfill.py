@@ -8,13 +8,15 @@ from datetime import date
 
 from recbatch import storage
 from recbatch.config.load import load_config
+from recbatch.config.models import Config
 from recbatch.errors import InputError, RecbatchError
 from recbatch.interactions import end_of_day_us
 from recbatch.launch.bundles import look_at
 from recbatch.launch.dates import days, parse_date
 from recbatch.launch.nightly import run_night
 from recbatch.launch.prepare import prepare_night
-from recbatch.tables.pointer import read_pointer
+from recbatch.run import explain
+from recbatch.tables.pointer import pointer_uri
 
 log = logging.getLogger(__name__)
 
@@ -35,25 +37,24 @@ def backfill(
     Trains a model per date unless ``model`` is given. A failed date does not stop the ones after it.
 
     Raises:
-        InputError: the config or the range is wrong, or ``model`` knows events after the first date.
+        InputError: the config or the range is wrong, or ``model`` knows events after a date that is to be made.
         RecbatchError: some dates failed; the message lists them.
     """
     dates = list(days(parse_date(first), parse_date(last)))
-    config = load_config(config_path, overrides, output=storage.absolute(output))
-    if model is not None and not config.run.allow_future_model:
-        _refuse_future_model(model, dates[0], end_of_day_us(dates[0], config.zone))
+    output = storage.absolute(output)
+    config = load_config(config_path, overrides, output=output)
+    wanted = [day for day in dates if force or not _is_published(output, day)]
+    if model is not None and wanted:
+        _refuse_future_model(config, model, wanted[0])
 
     failed = []
-    for day in dates:
+    for day in wanted:
         ds = day.isoformat()
         try:
-            if not force and read_pointer(storage.absolute(output), ds) is not None:
-                log.info("%s: skipped, it is published (--force makes it again)", ds)
-                continue
-            night = prepare_night(config_path, overrides, output, ds, model=model, force=force)
-            run_night(night, force, beam_arguments)
+            plan = prepare_night(config_path, overrides, output, ds, model=model, force=force)
+            run_night(plan, force, beam_arguments)
         except (RecbatchError, OSError) as error:
-            log.error("%s: failed: %s", ds, error)
+            log.error("%s: failed: %s", ds, explain(error))
             failed.append(ds)
     if failed:
         raise RecbatchError(
@@ -62,13 +63,22 @@ def backfill(
         )
 
 
-def _refuse_future_model(model: str, day: date, as_of_us: int) -> None:
+def _is_published(output: str, day: date) -> bool:
+    """Whether there is a pointer, whatever it says: a backfill fills gaps and does not follow changed inputs."""
+    there = storage.exists(pointer_uri(output, day.isoformat()))
+    if there:
+        log.info("%s: skipped, it is published (--force makes it again)", day)
+    return there
+
+
+def _refuse_future_model(config: Config, model: str, day: date) -> None:
     """A past date's recommendations must not know the events that they will be measured by."""
     bundle = look_at(model, "--model")
     last = bundle.last_event_us
-    if last is None or last >= as_of_us:
-        what = "events whose time it does not say" if last is None else f"events after {day}"
-        raise InputError(
-            f"--model: {bundle.reference.uri} was trained on {what}, so it must not make the night of {day}; train one with "
-            f"--ds {day}, leave --model out to train one per date, or set run.allow_future_model: true"
-        )
+    if config.run.allow_future_model or (last is not None and last < end_of_day_us(day, config.zone)):
+        return
+    what = "events whose time it does not say" if last is None else f"events after {day}"
+    raise InputError(
+        f"--model: {bundle.reference.uri} was trained on {what}, so it must not make the night of {day}; train one "
+        f"with --ds {day}, leave --model out to train one per date, or set run.allow_future_model: true"
+    )

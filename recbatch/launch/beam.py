@@ -31,7 +31,7 @@ def beam_options(arguments: Sequence[str], own: Sequence[str] = ()) -> PipelineO
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     for kind in _all_option_classes(PipelineOptions):
-        kind._add_argparse_args(parser)
+        kind._add_argparse_args(parser)  # type: ignore[arg-type]
     _, unknown = parser.parse_known_args(list(arguments))
     if unknown:
         names = [*own, *(name for action in parser._actions for name in action.option_strings)]
@@ -52,13 +52,13 @@ def _suit_workers(options: PipelineOptions) -> None:
     TensorFlow, NumPy and ScaNN use all cores from one process, and every process would hold towers and indexes of its
     own: so one process per machine, few work items at a time, and memory for both.
     """
-    debug, setup = options.view_as(DebugOptions), options.view_as(StandardOptions)
+    debug, standard = options.view_as(DebugOptions), options.view_as(StandardOptions)
     if not debug.lookup_experiment("use_multiple_sdk_containers"):
         debug.add_experiment("no_use_multiple_sdk_containers")
     if debug.number_of_worker_harness_threads is None:
         debug.number_of_worker_harness_threads = _WORKER_THREADS
-    if not any(hint.startswith(("min_ram", "minRam")) for hint in setup.resource_hints):
-        setup.resource_hints = [*setup.resource_hints, _WORKER_MEMORY]
+    if not any(hint.startswith(("min_ram", "minRam")) for hint in standard.resource_hints):
+        standard.resource_hints = [*standard.resource_hints, _WORKER_MEMORY]
 
 
 class _Parser(argparse.ArgumentParser):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from recbatch import storage
 from recbatch.config.models import Model
 from recbatch.errors import InputError
-from recbatch.model.bundle import MANIFEST, read_manifest
+from recbatch.model.bundle import bundle_checksum, read_manifest
 from recbatch.night import BundleRef
 
 
@@ -47,10 +46,11 @@ def look_at(uri: str, key: str) -> GivenBundle:
     except InputError as error:
         raise InputError(f"{key}: {error}") from error
     towers = manifest["towers"]
+    checksum = bundle_checksum(uri)
     return GivenBundle(
-        reference=BundleRef(uri, towers["query"]["entity"], towers["candidate"]["entity"]),
+        reference=BundleRef(uri, towers["query"]["entity"], towers["candidate"]["entity"], checksum),
         model=Model.model_validate(manifest["model"]),
-        checksum=hashlib.sha256(storage.read_bytes(storage.join(uri, MANIFEST))).hexdigest(),
+        checksum=checksum,
         fingerprint=manifest["fingerprint"],
         last_event_us=manifest["last_event_us"],
     )

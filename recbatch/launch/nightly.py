@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from recbatch import storage
 from recbatch.errors import RecbatchError
 from recbatch.launch.prepare import prepare_night
 from recbatch.launch.progress import parts_there
-from recbatch.night import Night
-from recbatch.run import clear_failures, first_failure, watch
+from recbatch.night import Night, Plan
+from recbatch.run import watch
 from recbatch.tables.pointer import Pointer, read_pointer
 from recbatch.tables.projection import is_projected, partition_uri, project
 from recbatch.tables.read import read_manifest
@@ -20,10 +21,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a night; ``published`` is False when there was nothing to do."""
+    """What became of a night.
+
+    Attributes:
+        night: which one.
+        published: False when there was nothing to do.
+        counters: what the pipeline counted, by name; empty where it did not run to its end here.
+    """
 
     night: Night
     published: bool
+    counters: Mapping[str, int] = field(default_factory=dict)
 
 
 def nightly(
@@ -55,8 +63,9 @@ def recommend(
     return run_night(prepare_night(config, overrides, output, ds, model=model, force=force), force, beam_arguments)
 
 
-def run_night(night: Night, force: bool, beam_arguments: Sequence[str]) -> Outcome:
-    """Run the pipeline of a prepared night, or find that there is nothing to do."""
+def run_night(plan: Plan, force: bool, beam_arguments: Sequence[str]) -> Outcome:
+    """Run the pipeline of a planned night, or find that there is nothing to do."""
+    night = plan.night
     if not force and _is_published(night):
         log.info("%s: nothing to do, %s is published as run %s", night.ds, night.output, night.run)
         return Outcome(night, published=False)
@@ -65,22 +74,27 @@ def run_night(night: Night, force: bool, beam_arguments: Sequence[str]) -> Outco
     from recbatch.pipeline import build
 
     log.info("%s: run %s in %s", night.ds, night.run, night.uri)
-    clear_failures(night.uri)
-    try:
-        with watch(lambda: parts_there(night)):
-            finished = run_pipeline(lambda root: build(root, night), f"recbatch-{night.ds}", beam_arguments)
-    except RecbatchError:
-        raise
-    except Exception as error:
-        failure = first_failure(night.uri)
-        raise failure if failure is not None else error from None
-    if not finished:
-        log.info("%s: the job was handed over; its last step publishes", night.ds)
+    inputs = [file.uri for source in plan.inputs.sources for file in source.files]
+    with watch(lambda: parts_there(plan)):
+        ran = run_pipeline(
+            lambda root: build(root, plan),
+            f"recbatch-{night.ds}",
+            beam_arguments,
+            state_uri=night.uri,
+            uris=[night.output, night.bundle.uri, *inputs],
+        )
+    if not ran.finished:
+        log.info("%s: handed to the runner; the last step of the job publishes", night.ds)
         return Outcome(night, published=False)
+    made, found = (
+        sum(count for name, count in ran.counters.items() if name.endswith(ending))
+        for ending in ("_parts_made", "_parts_found")
+    )
+    log.info("%s: %d parts made, %d found from earlier attempts", night.ds, made, found)
     log.info("%s: published %s", night.ds, ", ".join(job.name for job in night.jobs))
     for name in [*(job.name for job in night.jobs), *(vectors.name for vectors in night.sets)]:
         log.info("  %s", partition_uri(night.output, name, night.ds))
-    return Outcome(night, published=True)
+    return Outcome(night, published=True, counters=ran.counters)
 
 
 def _is_published(night: Night) -> bool:
@@ -88,10 +102,16 @@ def _is_published(night: Night) -> bool:
     pointer = read_pointer(night.output, night.ds)
     if pointer is None or not _same_inputs(pointer, night):
         return False
-    manifest = read_manifest(night.output, pointer)
+    try:
+        manifest = read_manifest(night.output, pointer)
+    except RecbatchError as error:
+        # Parts are audited again before it is published again, so all that is lost is this one file.
+        log.warning("%s: published, but %s; making the night again", night.ds, error)
+        storage.delete(storage.join(night.output, pointer.manifest))
+        return False
     if not is_projected(night.output, night.ds, pointer.run, manifest):
         log.info("%s: published, but its folders are not complete; making them again", night.ds)
-        project(night.output, night.ds, pointer.run, manifest, set())
+        project(night.output, night.ds)
     return True
 
 

@@ -9,13 +9,12 @@ from dataclasses import replace
 from recbatch import storage
 from recbatch.config.columns import feature_columns
 from recbatch.config.load import load_config
-from recbatch.errors import RecbatchError
+from recbatch.errors import InputError
 from recbatch.interactions import end_of_day_us, resolve_inputs
 from recbatch.launch.bundles import look_at
 from recbatch.launch.dates import parse_date
 from recbatch.launch.prepare import training_job
 from recbatch.night import TrainingJob
-from recbatch.run import clear_failures, first_failure
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,8 @@ def train(
     """Train a bundle at ``model`` as of ``ds`` (None: of the last event), unless it is there.
 
     Raises:
-        RecbatchError: with what failed; exit code 2 for config and input errors, and where another bundle lies there.
+        InputError: the config, the date or an input is wrong, or something else lies at ``model``.
+        RecbatchError: the training failed.
     """
     target = storage.absolute(model)
     config = load_config(config_path, overrides, output=target)
@@ -39,7 +39,10 @@ def train(
         if found == job.name:
             log.info("nothing to do: %s holds this model already", target)
             return
-        raise RecbatchError(f"{target} holds another model ({found}); choose another --model folder or remove it")
+        raise InputError(f"--model: {target} holds another model ({found}); choose another folder, or remove it")
+    # On an object store a model without its manifest is one whose upload was stopped, and is gone on with.
+    if not storage.is_remote(target) and (storage.exists(target) or storage.list_names(target)):
+        raise InputError(f"--model: {target} holds something else than a model; choose another folder, or empty it")
     _run(job, beam_arguments)
 
 
@@ -47,12 +50,11 @@ def _run(job: TrainingJob, beam_arguments: Sequence[str]) -> None:
     from recbatch.launch.pipelines import run_pipeline
     from recbatch.pipeline import build_training
 
-    clear_failures(job.state_uri)
-    try:
-        finished = run_pipeline(lambda root: build_training(root, job), f"recbatch-train-{job.name}", beam_arguments)
-    except RecbatchError:
-        raise
-    except Exception as error:
-        failure = first_failure(job.state_uri)
-        raise failure if failure is not None else error from None
-    log.info("trained %s" if finished else "handed over the training of %s", job.target)
+    ran = run_pipeline(
+        lambda root: build_training(root, job),
+        f"recbatch-train-{job.name}",
+        beam_arguments,
+        state_uri=job.state_uri,
+        uris=[job.target, *(file.uri for source in job.inputs.sources for file in source.files)],
+    )
+    log.info("trained %s" if ran.finished else "handed the training of %s to the runner", job.target)

@@ -48,6 +48,15 @@ def read_manifest(uri: str) -> dict[str, Any]:
     return _parsed(uri, _manifest_bytes(uri))
 
 
+def bundle_checksum(uri: str) -> str:
+    """sha256 (hexadecimal) of a bundle's manifest, which holds those of all its files.
+
+    Raises:
+        InputError: there is no bundle.
+    """
+    return hashlib.sha256(_manifest_bytes(uri)).hexdigest()
+
+
 def load_bundle(uri: str) -> Bundle:
     """Verify a bundle; one in an object store is first fetched into the user's cache folder.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +51,8 @@ class FitProgress:
 @contextmanager
 def fit_progress(name: str, total_steps: int, logs: Path) -> Iterator[FitProgress]:
     """Show a fit of at most ``total_steps`` steps; TensorBoard's files go to ``logs``/``name``."""
-    if not sys.stderr.isatty():
+    # In another thread the fit is a step of a pipeline, whose own bars have the terminal.
+    if not sys.stderr.isatty() or threading.current_thread() is not threading.main_thread():
         yield FitProgress(name, None, total_steps, logs)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -108,7 +108,7 @@ def train_bundle(
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
     if not storage.put_folder_if_absent(folder, target_uri, MANIFEST):
         return read_manifest(target_uri)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # a local bundle is this very folder, moved
     return manifest
 
 

@@ -12,6 +12,9 @@ from recbatch.errors import RecbatchError
 Ordinals = npt.NDArray[np.int32]
 Positions = npt.NDArray[np.int64]
 
+_TABLE_BITS = 24
+"""Size of a look-up table, at most about, as a power of two: 16 MB."""
+
 
 @dataclass(frozen=True)
 class Exclusions:
@@ -77,7 +80,7 @@ class Exclusions:
             return result
         everyone = np.arange(len(self))
         rows = np.repeat(everyone, self.counts)
-        slots = 1 << min(int(16 * len(rows) / len(self) + 16).bit_length(), 16)
+        slots = 1 << min((16 * len(rows) // len(self) + 16).bit_length(), max(4, _TABLE_BITS - len(self).bit_length()))
         marked = np.zeros((len(self), slots), np.bool_)
         marked[rows, self.ordinals & (slots - 1)] = True
         at = np.nonzero(marked[everyone[:, None], ordinals & (slots - 1)])

@@ -21,11 +21,15 @@ _SIDES: dict[str, tuple[Entity, Entity]] = {
 
 @dataclass(frozen=True)
 class BundleRef:
-    """A model bundle: where it is, and which entity each of its towers embeds."""
+    """A model bundle: where it is, and which entity each of its towers embeds.
+
+    ``checksum`` is that of its manifest, which holds those of all its files; None for one that is yet to be trained.
+    """
 
     uri: str
     query: Entity = "user"
     candidate: Entity = "item"
+    checksum: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,14 @@ class EmbeddingSet:
         name: folder below ``2_embeddings`` and name of the published table.
         entity: whose profiles are embedded.
         tower: ``query`` or ``candidate``.
-        bundle: URI of the model bundle that holds the tower.
+        bundle: the model bundle that holds the tower.
         schema: name of the table schema.
     """
 
     name: str
     entity: Entity
     tower: TowerName
-    bundle: str
+    bundle: BundleRef
     schema: str
 
 
@@ -55,6 +59,10 @@ class TableJob:
     settings: Table
     queries: EmbeddingSet
     candidates: EmbeddingSet
+
+    def rows_per_query(self, candidates: int) -> int:
+        """Most rows that a query can get of so many candidates, at least 1; memory is taken for no more than that."""
+        return max(1, min(self.settings.k, candidates))
 
 
 def table_jobs(config: Config, default: BundleRef, others: Mapping[str, BundleRef]) -> tuple[TableJob, ...]:
@@ -75,9 +83,9 @@ def table_jobs(config: Config, default: BundleRef, others: Mapping[str, BundleRe
         query_tower = _tower(bundle, query, ("query", "candidate"), name)
         candidate_tower = _tower(bundle, candidate, ("candidate", "query"), name)
         if name in others:
-            queries = EmbeddingSet(f"{name}_query_embeddings", query, query_tower, bundle.uri, "query_embeddings")
+            queries = EmbeddingSet(f"{name}_query_embeddings", query, query_tower, bundle, "query_embeddings")
             candidates = EmbeddingSet(
-                f"{name}_candidate_embeddings", candidate, candidate_tower, bundle.uri, "candidate_embeddings"
+                f"{name}_candidate_embeddings", candidate, candidate_tower, bundle, "candidate_embeddings"
             )
         else:
             queries = _shared(query, query_tower, bundle)
@@ -100,7 +108,7 @@ def embedding_sets(jobs: Sequence[TableJob], default: BundleRef) -> tuple[Embedd
 
 
 def _shared(entity: Entity, tower: TowerName, bundle: BundleRef) -> EmbeddingSet:
-    return EmbeddingSet(f"{entity}_embeddings", entity, tower, bundle.uri, f"{entity}_embeddings")
+    return EmbeddingSet(f"{entity}_embeddings", entity, tower, bundle, f"{entity}_embeddings")
 
 
 def _tower(bundle: BundleRef, entity: Entity, preference: tuple[TowerName, TowerName], table: str) -> TowerName:

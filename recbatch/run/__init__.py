@@ -1,4 +1,4 @@
-"""A run is a directory of named, immutable parts: fingerprints that name it, parts that fill it, failures that end it."""
+"""A run is a directory of named, immutable parts: fingerprints name it, parts fill it, failures end it."""
 
 from __future__ import annotations
 

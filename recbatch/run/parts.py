@@ -7,6 +7,7 @@ so a file cut short, or one of another run, is made again.
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import time
@@ -71,6 +72,7 @@ class Layout:
             compression="zstd",
             write_statistics=self.statistics if isinstance(self.statistics, bool) else list(self.statistics),
             write_page_index=True,
+            write_page_checksum=True,  # a flipped bit of a score would otherwise be read as another score
             store_schema=False,
             sorting_columns=pq.SortingColumn.from_ordering(self.schema, [(name, "ascending") for name in self.sorted_by])
             if self.sorted_by
@@ -90,21 +92,30 @@ def make_part(uri: str, item: str, inputs: str, layout: Layout | Callable[[pa.Sc
         inputs: checksum of what it is made from.
         layout: how it is written; a function gets the schema of the first table, where only that tells.
         make: called only if the part is not there.
+
+    Raises:
+        OSError: it cannot be written; names the part.
     """
-    found = existing_part(uri, item, inputs)
-    if found is not None:
-        return found
+    with contextlib.suppress(FileNotFoundError):
+        found = _read_footer(uri, item, inputs)
+        if found is not None:
+            return found
+        storage.delete(uri)  # what lies there is not this part: cut short, or made from something else
     started = time.monotonic()
-    storage.delete(uri)  # whatever lies there is not this part: cut short, or made from something else
     counts: dict[str, int] = {}
     rows = 0
     settled, tables = _settled(layout, iter(make(counts)))
-    with storage.create(uri) as (stream, created), settled.writer(stream) as writer:
-        for table in tables:
-            writer.write_table(table, row_group_size=max(table.num_rows, 1))
-            rows += table.num_rows
-        footer = {"item": item, "inputs": inputs, "rows": rows, "counts": counts}
-        writer.add_key_value_metadata({_FOOTER_KEY: json.dumps(footer, sort_keys=True)})
+    try:
+        with storage.create(uri) as (stream, created), settled.writer(stream) as writer:
+            for table in tables:
+                writer.write_table(table, row_group_size=max(table.num_rows, 1))
+                rows += table.num_rows
+            footer = {"item": item, "inputs": inputs, "rows": rows, "counts": counts}
+            writer.add_key_value_metadata({_FOOTER_KEY: json.dumps(footer, sort_keys=True)})
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, uri) from error
     part = existing_part(uri, item, inputs)
     if part is None:
         raise OSError(f"{uri}: the part just written cannot be read back; check the disk or bucket it is on")
@@ -128,10 +139,22 @@ def _settled(
 def existing_part(uri: str, item: str, inputs: str) -> Part | None:
     """The part if it is there and was made by this work item from these inputs, else None."""
     try:
-        size = storage.size_of(uri)
+        return _read_footer(uri, item, inputs)
+    except FileNotFoundError:
+        return None
+
+
+def _read_footer(uri: str, item: str, inputs: str) -> Part | None:
+    """As :func:`existing_part`, but a file that is not there is a FileNotFoundError, one that is no such part None."""
+    size = storage.size_of(uri)
+    try:
         with storage.open_input(uri) as source:
             metadata = pq.read_metadata(source)
-    except (OSError, pa.ArrowInvalid):
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return None  # not the operating system's: Arrow cannot make sense of the content
+    except pa.ArrowInvalid:
         return None
     footer = json.loads((metadata.metadata or {}).get(_FOOTER_KEY.encode(), b"{}"))
     if footer.get("item") != item or footer.get("inputs") != inputs or footer.get("rows") != metadata.num_rows:
@@ -148,5 +171,10 @@ def read_part(uri: str, columns: Sequence[str] | None = None, coded: Sequence[st
         coded: text columns to read as dictionary codes.
     """
     with storage.open_input(uri) as source:
-        table = pq.read_table(source, columns=None if columns is None else list(columns), read_dictionary=list(coded))
+        table = pq.read_table(
+            source,
+            columns=None if columns is None else list(columns),
+            read_dictionary=list(coded),
+            page_checksum_verification=True,
+        )
     return table.replace_schema_metadata(None)

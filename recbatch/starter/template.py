@@ -27,7 +27,7 @@ model:
     batch_size: 1024
     epochs: 10              # at most: it stops when what was held out is not found any better
     heldout: {split: random, share: 0.1}
-    early_stopping: {patience: 3}
+    early_stopping: {patience: 2}
 """
 
 TEMPLATE = """\

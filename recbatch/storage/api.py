@@ -118,7 +118,7 @@ def put_if_absent(uri: str, data: bytes | Path) -> bool:
 def put_folder_if_absent(folder: Path, uri: str, last: str) -> bool:
     """Store a local folder under ``uri`` unless one is there; returns whether the one that is there now is ours.
 
-    Readers go by the file ``last``, which appears last.
+    Readers go by the file ``last``, which appears last. A local target takes the folder itself, if it can be renamed.
 
     Raises:
         InputError: other files are in the place.

@@ -24,6 +24,7 @@ __all__ = ["checksum"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def list_files(folder: str) -> list[StoredFile]:
@@ -129,6 +130,9 @@ def _link(name: str, uri: str) -> bool:
         os.link(name, uri, src_dir_fd=anywhere, follow_symlinks=True)
     except FileExistsError:
         return False
+    except OSError as error:
+        reason = "this file system has no hard links; choose another" if error.errno in _NO_LINKS else error.strerror
+        raise OSError(error.errno, reason, uri) from error
     finally:
         os.close(anywhere)
     return True
@@ -148,22 +152,33 @@ def put_folder_if_absent(folder: Path, uri: str, last: str) -> bool:
         return False
     parent = os.path.dirname(os.path.abspath(uri))
     os.makedirs(parent, exist_ok=True)
-    staged = os.path.join(parent, f".temporary-{uuid.uuid4().hex}")
+    for file in list_files(str(folder)):
+        with open(file.uri, "rb") as stream:
+            os.fsync(stream.fileno())
+    try:
+        _move(str(folder), uri)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if not os.path.exists(os.path.join(uri, last)):
+            raise InputError(f"{uri} holds other files; remove them or choose another folder") from None
+        return False
+    _sync_folder(parent)
+    return True
+
+
+def _move(folder: str, target: str) -> None:
+    """Rename a folder; where it is on another file system, a copy of it."""
+    try:
+        os.rename(folder, target)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    staged = os.path.join(os.path.dirname(target), f".temporary-{uuid.uuid4().hex}")
     try:
         shutil.copytree(folder, staged)
-        for file in list_files(staged):
-            with open(file.uri, "rb") as stream:
-                os.fsync(stream.fileno())
-        try:
-            os.rename(staged, uri)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            if not os.path.exists(os.path.join(uri, last)):
-                raise InputError(f"{uri} holds other files; remove them or choose another folder") from None
-            return False
-        _sync_folder(parent)
-        return True
+        os.rename(staged, target)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
@@ -176,45 +191,39 @@ def compare_and_swap(uri: str, expected: bytes | None, data: bytes) -> bool:
         current = read_bytes(uri) if exists(uri) else None
         if current != expected:
             return False
-        with _named(folder) as (stream, name):
+        # Under the lock one name serves all: the next one writes over what a kill has left.
+        name = os.path.join(folder, f".temporary-{os.path.basename(uri)}")
+        with open(name, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-            os.replace(name, uri)
+        os.replace(name, uri)
         _sync_folder(folder)
         return True
 
 
-@contextlib.contextmanager
-def _named(folder: str) -> Iterator[tuple[BinaryIO, str]]:
-    name = os.path.join(folder, f".temporary-{uuid.uuid4().hex}")
-    try:
-        with open(name, "xb") as stream:
-            yield stream, name
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-
-
 def replace_folder(uri: str, contents: Mapping[str, str | bytes], last: str) -> None:
     """See :func:`recbatch.storage.replace_folder`; hard links in a new folder that is exchanged whole."""
-    parent = os.path.dirname(os.path.abspath(uri))
+    parent, name = os.path.split(os.path.abspath(uri))
+    root, table = os.path.split(parent)
     os.makedirs(parent, exist_ok=True)
     # Beside the parent, hidden: a reader that globs the parent's sub-folders must not meet it.
-    staged = os.path.join(os.path.dirname(parent), f".temporary-{uuid.uuid4().hex}")
-    os.mkdir(staged)
-    try:
-        for name, source in contents.items():
-            target = os.path.join(staged, name)
-            if isinstance(source, bytes):
-                Path(target).write_bytes(source)
-            else:
-                _link_or_copy(source, target)
-        _sync_folder(staged)
-        _swap(staged, uri)
-        _sync_folder(parent)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    staged = os.path.join(root, f".temporary-{table}-{name}")
+    with filelock.FileLock(os.path.join(root, ".lock")):
+        shutil.rmtree(staged, ignore_errors=True)  # a kill may have left it
+        os.mkdir(staged)
+        try:
+            for file, source in contents.items():
+                target = os.path.join(staged, file)
+                if isinstance(source, bytes):
+                    Path(target).write_bytes(source)
+                else:
+                    _link_or_copy(source, target)
+            _sync_folder(staged)
+            _swap(staged, uri)
+            _sync_folder(parent)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
 
 
 def _link_or_copy(source: str, target: str) -> None:
@@ -254,5 +263,9 @@ def delete(uri: str) -> None:
 
 def delete_tree(uri: str) -> None:
     """See :func:`recbatch.storage.delete_tree`."""
-    if os.path.lexists(uri):
-        shutil.rmtree(uri)
+
+    def check(_: object, __: str, failure: tuple[type[BaseException], BaseException, object]) -> None:
+        if not isinstance(failure[1], FileNotFoundError):  # somebody else deletes it at the same time
+            raise failure[1]
+
+    shutil.rmtree(uri, onerror=check)

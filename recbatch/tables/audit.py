@@ -14,8 +14,12 @@ from recbatch.schemas import arrow_schema
 
 
 def read_stored(data: bytes) -> pa.Table:
-    """The rows of a Parquet file that was read as bytes."""
-    return pq.read_table(pa.BufferReader(data))
+    """The rows of a Parquet file that was read as bytes.
+
+    Raises:
+        OSError: it is damaged (likewise pyarrow's ArrowInvalid).
+    """
+    return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
 
 
 def audit_top_k(
@@ -45,7 +49,8 @@ def audit_top_k(
     query = pc.index_in(rows.column(0), value_set=queries).to_numpy().astype(np.float64)
     candidate = pc.index_in(rows.column(2), value_set=candidates).to_numpy().astype(np.float64)
     if np.isnan(query).any() or np.isnan(candidate).any():
-        yield f"{int(np.isnan(query).sum())} rows name an unknown query, {int(np.isnan(candidate).sum())} an unknown candidate"
+        unknown = [int(np.isnan(side).sum()) for side in (query, candidate)]
+        yield f"{unknown[0]} rows name an unknown query, {unknown[1]} an unknown candidate"
         return
     query, candidate = query.astype(np.int64), candidate.astype(np.int64)
     excluded = np.repeat(np.arange(len(queries)), np.diff(offsets)) * len(candidates) + ordinals
@@ -78,11 +83,15 @@ def _audit_order(
 
 
 def _audit_pairs(pairs: npt.NDArray[np.int64], excluded: npt.NDArray[np.int64]) -> Iterator[str]:
-    if len(np.unique(pairs)) != len(pairs):
-        yield f"{len(pairs) - len(np.unique(pairs))} pairs occur twice"
-    wrong = np.isin(pairs, excluded)
-    if wrong.any():
-        yield f"{int(wrong.sum())} excluded pairs (seen, or the query itself) are in the table"
+    """``excluded`` is ascending."""
+    ordered = np.sort(pairs)  # np.unique hashes, which takes a hundred times as long
+    twice = int((ordered[1:] == ordered[:-1]).sum())
+    if twice:
+        yield f"{twice} pairs occur twice"
+    at = np.minimum(np.searchsorted(excluded, ordered), max(len(excluded) - 1, 0))
+    wrong = int((excluded[at] == ordered).sum()) if len(excluded) else 0
+    if wrong:
+        yield f"{wrong} excluded pairs (seen, or the query itself) are in the table"
 
 
 def audit_vectors(rows: pa.Table, schema: str) -> Iterator[str]:

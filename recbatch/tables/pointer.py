@@ -78,8 +78,8 @@ def publish_pointer(output: str, ds: str, run: str, manifest: str, content: byte
         if current is not None and (current.run, current.manifest_sha256) == (run, target.manifest_sha256):
             return current
         if current is not None:
-            earlier = [current.run, *(name for name in current.previous if name not in (current.run, run))]
-            target = replace(target, previous=tuple(earlier))
+            earlier = dict.fromkeys([current.run, *current.previous])
+            target = replace(target, previous=tuple(name for name in earlier if name != run))
         if storage.compare_and_swap(pointer_uri(output, ds), before, json.dumps(asdict(target), indent=1).encode()):
             return target
     raise RecbatchError(f"{pointer_uri(output, ds)} keeps being changed by others; let one run of {ds} end, then rerun")
@@ -97,4 +97,5 @@ def _parse(raw: bytes, uri: str) -> Pointer:
         stored = json.loads(raw)
         return Pointer(**{**stored, "previous": tuple(stored["previous"])})
     except (ValueError, TypeError, KeyError) as error:
-        raise RecbatchError(f"{uri} is not a pointer of this program ({error}); restore it or delete it and rerun") from None
+        message = f"{uri} is not a pointer of this program ({error}); restore it or delete it and rerun"
+        raise RecbatchError(message) from None

@@ -26,7 +26,8 @@ def read_manifest(output: str, pointer: Pointer) -> dict[str, Any]:
     try:
         raw = storage.read_bytes(uri)
     except FileNotFoundError:
-        raise RecbatchError(f"{uri} is missing, but the pointer of {pointer.ds} names it; copy the whole output") from None
+        message = f"{uri} is missing, but the pointer of {pointer.ds} names it; copy the whole output"
+        raise RecbatchError(message) from None
     if hashlib.sha256(raw).hexdigest() != pointer.manifest_sha256:
         raise RecbatchError(f"{uri} is not the manifest that was published for {pointer.ds}: its sha256 differs")
     manifest: dict[str, Any] = json.loads(raw)
@@ -55,7 +56,7 @@ def read_table(output: str, table: str, ds: str) -> pa.Table:
     parts = []
     for uri in table_files(output, manifest, table):
         with storage.open_input(uri) as source:
-            parts.append(pq.read_table(source))
+            parts.append(pq.read_table(source, page_checksum_verification=True))
     return pa.concat_tables(parts)
 
 
@@ -64,11 +65,13 @@ def lookup(output: str, manifest: dict[str, Any], table: str, ids: Sequence[str]
     found = []
     for uri in table_files(output, manifest, table):
         with storage.open_input(uri) as source:
-            file = pq.ParquetFile(source)
+            file = pq.ParquetFile(source, page_checksum_verification=True)
             for group in range(file.metadata.num_row_groups):
                 statistics = file.metadata.row_group(group).column(0).statistics
-                covered = statistics is None or not statistics.has_min_max or any(
-                    _within(name, statistics.min, statistics.max) for name in ids
+                covered = (
+                    statistics is None
+                    or not statistics.has_min_max
+                    or any(_within(name, statistics.min, statistics.max) for name in ids)
                 )
                 if covered and file.metadata.row_group(group).num_rows:
                     rows = file.read_row_group(group)

@@ -35,7 +35,7 @@ def check_output(output: str, ds: str | None = None) -> tuple[list[str], list[st
         raise InputError(f"{output} holds no published night (no _published/<date>.json); check the path")
     problems = [f"{date}: {problem}" for date in dates for problem in _check_date(output, date)]
     if ds is None:
-        problems.extend(_stray_partitions(output, set(dates)))
+        problems.extend(_stray_places(output, set(dates)))
     return dates, problems
 
 
@@ -48,7 +48,11 @@ def verify_output(output: str, ds: str | None) -> None:
     """
     dates, problems = check_output(output, ds)
     if problems:
-        raise RecbatchError(f"{output} is not as it was published:\n  " + "\n  ".join(problems))
+        raise RecbatchError(
+            f"{output} is not as it was published:\n  "
+            + "\n  ".join(problems)
+            + "\nCopy it again from where it came, or make the night again with `recbatch nightly --force`"
+        )
     print(f"{output}: {len(dates)} published night{'s' if len(dates) > 1 else ''} verified ({dates[0]} to {dates[-1]})")
 
 
@@ -62,7 +66,11 @@ def _check_date(output: str, ds: str) -> Iterator[str]:
     for table, entry in manifest["tables"].items():
         for file in entry["files"]:
             yield from _check_file(storage.join(output, file["path"]), file, entry["schema"])
+        yield from _stray_parts(output, entry)
         yield from _check_projection(output, table, ds, pointer.run, entry)
+    for table in _table_folders(output):
+        if table not in manifest["tables"] and storage.list_names(partition_uri(output, table, ds)):
+            yield f"{partition_uri(output, table, ds)} is stray: the published run has no table {table}"
 
 
 def _check_file(uri: str, file: dict[str, Any], schema: str) -> Iterator[str]:
@@ -86,6 +94,15 @@ def _check_file(uri: str, file: dict[str, Any], schema: str) -> Iterator[str]:
         yield f"{uri} has the columns {columns.names}, its schema {arrow_schema(schema).names} or other types"
 
 
+def _stray_parts(output: str, entry: dict[str, Any]) -> Iterator[str]:
+    """Files beside the parts of a table in the run directory that are none of them."""
+    listed = {storage.join(output, file["path"]) for file in entry["files"]}
+    for folder in sorted({uri.rsplit("/", 1)[0] for uri in listed}):
+        for file in storage.list_files(folder):
+            if file.uri not in listed and not storage.name_of(file.uri).startswith("."):  # a killed writer's
+                yield f"{file.uri} is stray: the manifest does not list it"
+
+
 def _check_projection(output: str, table: str, ds: str, run: str, entry: dict[str, Any]) -> Iterator[str]:
     folder = partition_uri(output, table, ds)
     names = {storage.name_of(file["path"]): file for file in entry["files"]}
@@ -100,12 +117,17 @@ def _check_projection(output: str, table: str, ds: str, run: str, entry: dict[st
         yield from _check_file(storage.join(folder, name), file, entry["schema"])
 
 
-def _stray_partitions(output: str, dates: set[str]) -> Iterator[str]:
-    """Folders that look like a published date of a table, but have no pointer."""
-    for table in storage.list_names(output):
-        if table.startswith(("_", ".")):
-            continue
+def _table_folders(output: str) -> list[str]:
+    """Names of the folders that tables are read from."""
+    return [name for name in storage.list_names(output) if not name.startswith(("_", "."))]
+
+
+def _stray_places(output: str, dates: set[str]) -> Iterator[str]:
+    """What a reader of a table's folder would meet beside the published dates."""
+    for table in _table_folders(output):
         for name in storage.list_names(storage.join(output, table)):
             match = _PARTITION.fullmatch(name)
-            if match and match[1] not in dates:
+            if match is None:
+                yield f"{storage.join(output, table, name)} is stray: it is no date of a table"
+            elif match[1] not in dates:
                 yield f"{partition_uri(output, table, match[1])} is stray: {match[1]} is not published"

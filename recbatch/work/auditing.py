@@ -46,15 +46,16 @@ class AuditVectors:
     def __call__(self, night: Night, embedded: RangePart) -> PartAudit:
         """What was found."""
         started = time.monotonic()
-        data = storage.read_bytes(embedded.part.uri)
-        rows = read_stored(data)
+        sha256, rows, problems = _read_back(embedded)
+        if not problems:
+            problems = [*audit_vectors(rows, self.vectors.schema)]
         return PartAudit(
             self.vectors.name,
             embedded.number,
             embedded.part,
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256=sha256,
             queries=rows.num_rows,
-            problems=(*_count_problem(embedded, rows), *audit_vectors(rows, self.vectors.schema)),
+            problems=tuple(problems),
             seconds=time.monotonic() - started,
         )
 
@@ -72,13 +73,11 @@ class AuditTable:
         """What was found."""
         started = time.monotonic()
         job = self.job
-        data = storage.read_bytes(searched.part.uri)
-        rows = read_stored(data)
+        sha256, rows, problems = _read_back(searched)
         candidates = load_candidates(night, job, index, candidate_parts, self.on_load)
         queries = range_queries(night, job, _queries_part(night, job, searched.number), candidates.ids)
-        problems = [
-            *_count_problem(searched, rows),
-            *audit_top_k(
+        if not problems:
+            problems += audit_top_k(
                 rows,
                 table=job.name,
                 k=job.settings.k,
@@ -86,8 +85,7 @@ class AuditTable:
                 candidates=candidates.ids,
                 offsets=queries.excluded.offsets,
                 ordinals=queries.excluded.ordinals,
-            ),
-        ]
+            )
         recalls: tuple[float, ...] = ()
         if not problems:
             sample = _Sample.of(night, job, rows, queries, candidates)
@@ -98,7 +96,7 @@ class AuditTable:
             job.name,
             searched.number,
             searched.part,
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256=sha256,
             queries=pc.count_distinct(rows.column(0)).as_py(),
             problems=tuple(problems),
             recalls=recalls,
@@ -157,7 +155,7 @@ class _Sample:
         places = pc.index_in(rows.column(0), value_set=queries.ids.take(pa.array(chosen))).combine_chunks()
         sampled = rows.filter(places.is_valid())
         at = places.drop_null().to_numpy().astype(np.int64), sampled.column(1).to_numpy() - 1
-        stored = Neighbours.empty(wanted, job.settings.k)
+        stored = Neighbours.empty(wanted, job.rows_per_query(len(candidates.ids)))
         stored.ordinals[at] = ordinals_of(sampled.column(2), candidates.ids)
         stored.scores[at] = sampled.column(3).to_numpy()
         stored.counts[:] = np.bincount(at[0], minlength=wanted)
@@ -180,9 +178,17 @@ class _Sample:
         return query_recalls(self.stored, exact)
 
 
-def _count_problem(item: RangePart, rows: pa.Table) -> Iterator[str]:
+def _read_back(item: RangePart) -> tuple[str, pa.Table, list[str]]:
+    """sha256 of a stored part, its rows (one empty column if it cannot be read), and what is wrong already."""
+    data = storage.read_bytes(item.part.uri)
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        rows = read_stored(data)
+    except (OSError, pa.ArrowException) as error:
+        return sha256, pa.table({"": pa.array([], pa.string())}), [f"cannot be read back: {error}"]
     if rows.num_rows != item.part.rows:
-        yield f"{rows.num_rows} rows were read back where {item.part.rows} were written"
+        return sha256, rows, [f"{rows.num_rows} rows were read back where {item.part.rows} were written"]
+    return sha256, rows, []
 
 
 def _queries_part(night: Night, job: TableJob, number: int) -> RangePart:

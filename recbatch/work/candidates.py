@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from recbatch import storage
@@ -44,24 +42,30 @@ _cache: SearcherCache[TableCandidates] = SearcherCache()
 
 def similarity_of(night: Night, job: TableJob) -> tuple[Similarity, int | None]:
     """How a table compares vectors, and the coordinate of them that is a bias (None: there is none)."""
-    bias: int | None = read_manifest(job.candidates.bundle)["bias_coordinate"]
+    bias: int | None = read_manifest(job.candidates.bundle.uri)["bias_coordinate"]
     return job.settings.similarity, bias
 
 
 def valid_rows(
     ids: pa.Array, vectors: Vectors, similarity: Similarity, bias: int | None
-) -> tuple[pa.Array, Vectors, npt.NDArray[np.uint8]]:
-    """The ids and vectors that a similarity can use, and the :class:`Validity` of all of them."""
+) -> tuple[pa.Array, Vectors, dict[str, int]]:
+    """The ids and vectors that a similarity can use, and how many it cannot, by reason."""
     validity = classify(vectors, similarity, bias)
     usable = validity == Validity.VALID
-    return ids.filter(pa.array(usable)), vectors[usable], validity
+    left_out = {
+        "zero_vector": int((validity == Validity.ZERO).sum()),
+        "too_long_vector": int((validity == Validity.TOO_LONG).sum()),
+    }
+    return ids.filter(pa.array(usable)), vectors[usable], left_out
 
 
-def read_candidates(night: Night, job: TableJob, parts: Sequence[RangePart]) -> tuple[pa.Array, Candidates]:
-    """Ids and prepared vectors of a table's candidates, from their embedding parts."""
+def read_candidates(
+    night: Night, job: TableJob, parts: Sequence[RangePart]
+) -> tuple[pa.Array, Candidates, dict[str, int]]:
+    """Ids and prepared vectors of a table's candidates, from their embedding parts, and how many are left out, why."""
     similarity, bias = similarity_of(night, job)
-    ids, vectors, _ = valid_rows(*read_vectors(parts), similarity, bias)
-    return ids, Candidates.of(vectors, similarity, bias)
+    ids, vectors, left_out = valid_rows(*read_vectors(parts), similarity, bias)
+    return ids, Candidates.of(vectors, similarity, bias), left_out
 
 
 def load_candidates(
@@ -70,10 +74,10 @@ def load_candidates(
     """A table's candidates and index; read once per process, kept within its memory budget."""
 
     def load() -> TableCandidates:
-        ids, prepared = read_candidates(night, job, parts)
+        ids, prepared, _ = read_candidates(night, job, parts)
         return TableCandidates(ids, prepared, _load_searcher(night, job, index.record))
 
-    return _cache.get(night.index_uri(job), load, on_load)
+    return _cache.get(night.index_uri(job), load, lambda _: on_load(job.name))
 
 
 def _load_searcher(night: Night, job: TableJob, record: Mapping[str, Any]) -> Searcher | None:

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recbatch.errors import RecbatchError
 from recbatch.model import Tower, load_tower
+from recbatch.model.bundle import bundle_checksum
 from recbatch.night import EmbeddingSet, Night, TowerName
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import embedding_rows, embeddings_layout
@@ -23,17 +25,27 @@ Vectors = npt.NDArray[np.float32]
 class LazyTower:
     """A tower that is loaded when it is first used: a worker is set up before the model has been trained."""
 
-    bundle: str
-    name: TowerName
+    vectors: EmbeddingSet
 
     @functools.cached_property
     def tower(self) -> Tower:
-        """The tower, verified and loaded; one per process however many stages use it."""
-        return _loaded(self.bundle, self.name)
+        """The tower, verified and loaded; one per process however many stages use it.
+
+        Raises:
+            RecbatchError: the bundle is not the one that the run was planned with any more.
+        """
+        bundle = self.vectors.bundle
+        checksum = bundle_checksum(bundle.uri)
+        if bundle.checksum not in (None, checksum):
+            raise RecbatchError(
+                f"the model bundle {bundle.uri} was replaced during the run; start again, with one that stays as it is"
+            )
+        return _loaded(bundle.uri, self.vectors.tower, checksum)
 
 
 @functools.lru_cache(maxsize=4)
-def _loaded(bundle: str, name: TowerName) -> Tower:
+def _loaded(bundle: str, name: TowerName, checksum: str) -> Tower:
+    """``checksum`` is there for the cache: another bundle may have taken the place of the one that was loaded."""
     return load_tower(bundle, name)
 
 

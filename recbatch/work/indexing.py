@@ -46,20 +46,22 @@ class Index:
 def _make(
     night: Night, job: TableJob, candidate_parts: Sequence[RangePart], query_parts: Sequence[RangePart]
 ) -> dict[str, Any]:
-    ids, candidates = read_candidates(night, job, candidate_parts)
-    k, min_recall = job.settings.k, job.settings.min_recall
+    ids, candidates, left_out = read_candidates(night, job, candidate_parts)
+    k, min_recall = job.rows_per_query(len(candidates)), job.settings.min_recall
     queries = sum(item.part.rows for item in query_parts)
+    record: dict[str, Any] = {"kind": "exact", "candidates": len(candidates), "candidates_left_out": left_out}
     plan = plan_index(len(candidates), candidates.width, k, queries, min_recall, night.config.index.kind)
     if plan.parameters is None:
         tuning = exact_tuning(plan, len(candidates), candidates.width, k, min_recall)
-        return {"kind": "exact", "candidates": len(candidates), "tuning": tuning.to_json()}
+        return record | {"tuning": tuning.to_json()}
     with tempfile.TemporaryDirectory(prefix="recbatch-index-") as scratch:
         folder = Path(scratch, INDEX_FILES)
         files = build_index(candidates, plan.parameters, folder)
         vectors, excluded = _sample(night, job, query_parts, ids)
         searcher = load_index(folder, files)
-        tuning = tune(vectors, candidates, searcher, k, min_recall, excluded=excluded)
-        record = {"kind": "exact", "candidates": len(candidates), "tuning": tuning.to_json()}
+        kind = night.config.index.kind
+        tuning = tune(vectors, candidates, searcher, k, min_recall, excluded=excluded, kind=kind)
+        record["tuning"] = tuning.to_json()
         if tuning.search is not None:
             for name in files:
                 storage.put_if_absent(storage.join(night.index_uri(job), INDEX_FILES, name), folder / name)

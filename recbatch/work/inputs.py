@@ -158,9 +158,15 @@ class Group:
 
     entity: Entity
 
-    def __call__(self, night: Night, element: tuple[int, Iterable[Packed | None]]) -> RangePart:
-        """The profile part of a range."""
+    def __call__(self, night: Night, element: tuple[int, Iterable[Packed | None]], cuts: Cuts) -> RangePart:
+        """The profile part of a range.
+
+        Raises:
+            FileNotFoundError: it was there when the rows were split, so none were sent here, and it is not any more.
+        """
         number, packed = element
+        if number not in cuts.missing[self.entity]:
+            return _part_there(night, self.entity, number)
         group = group_users if self.entity == "user" else group_items
 
         def make(counts: dict[str, int]) -> Iterator[pa.Table]:
@@ -174,6 +180,14 @@ class Group:
         uri = night.profile_uri(self.entity, number)
         item = _profile_item(self.entity, number)
         return RangePart(self.entity, number, make_part(uri, item, night.run, _profile_layout, make))
+
+
+def _part_there(night: Night, entity: Entity, number: int) -> RangePart:
+    uri = night.profile_uri(entity, number)
+    part = existing_part(uri, _profile_item(entity, number), night.run)
+    if part is None:
+        raise FileNotFoundError(f"{uri} was removed during the run; run the night again")
+    return RangePart(entity, number, part)
 
 
 def _profile_layout(schema: pa.Schema) -> Layout:

@@ -56,7 +56,7 @@ def table_entries(night: Night, results: Results) -> dict[str, dict[str, Any]]:
 
 def _table_entry(night: Night, job: TableJob, results: Results) -> dict[str, Any]:
     audits = results.audited(job.name)
-    without = results.counts(job.queries.name)
+    without, candidates = results.counts(job.queries.name), results.counts(job.candidates.name)
     served = added(audit.part.counts for audit in audits)
     index = next(dict(index.record) for index in results.indexes if index.table == job.name)
     recall = audited_recall(job, audits)
@@ -70,7 +70,9 @@ def _table_entry(night: Night, job: TableJob, results: Results) -> dict[str, Any
         "too_long_vector": served["too_long_vector"],
         "nothing_eligible": served["nothing_eligible"],
     }
-    return {**_entry(night, job.name, audits), "not_served": not_served, "index": index}
+    left_out = {reason: candidates[reason] for reason in ("cold", "not_finite")} | index.pop("candidates_left_out")
+    entry = _entry(night, job.name, audits)
+    return {**entry, "not_served": not_served, "candidates_left_out": left_out, "index": index}
 
 
 def _vectors_entry(night: Night, vectors: EmbeddingSet, results: Results) -> dict[str, Any]:

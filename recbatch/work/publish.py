@@ -11,9 +11,8 @@ from recbatch import storage
 from recbatch.errors import RecbatchError
 from recbatch.interactions import check_unchanged
 from recbatch.night import Night, Plan, Ranges
-from recbatch.tables.pointer import publish_pointer, read_pointer
+from recbatch.tables.pointer import publish_pointer
 from recbatch.tables.projection import project
-from recbatch.tables.read import read_manifest
 from recbatch.work.items import IndexRef, PartAudit, RangePart, Results, SlicePart, SliceSample
 from recbatch.work.manifest import make_manifest, relative, table_entries
 
@@ -47,6 +46,10 @@ def publish_night(
     if problems:
         more = len(problems) - _SHOWN_PROBLEMS
         shown = "; ".join(problems[:_SHOWN_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+        if any(audit.problems for audit in audits):
+            shown += (
+                ". If a file was damaged after it was written, remove it and run again: only what is missing is made"
+            )
         raise RecbatchError(f"the night of {night.ds} is not published, readers keep what they have: {shown}")
     recount = {
         name: {"rows": entry["rows"], "queries": entry["queries"], "files": len(entry["files"])}
@@ -60,10 +63,8 @@ def publish_night(
 
 def _publish(night: Night) -> None:
     content = storage.read_bytes(night.manifest_uri)  # that of the first who wrote it
-    before = read_pointer(night.output, night.ds)
-    stale = set(read_manifest(night.output, before)["tables"]) if before is not None else set()
     publish_pointer(night.output, night.ds, night.run, relative(night, night.manifest_uri), content)
-    project(night.output, night.ds, night.run, json.loads(content), stale)
+    project(night.output, night.ds)
 
 
 def _check_inputs(plan: Plan) -> None:
@@ -103,22 +104,22 @@ def _unaccounted(night: Night, results: Results, tables: Mapping[str, Any]) -> l
 
 
 def _invalid_vectors(night: Night, results: Results, tables: Mapping[str, Any]) -> list[str]:
-    """Sets with more ids without a valid vector than the config allows; each cosine table counts its zero vectors."""
+    """Sets with more ids without a valid vector than the config allows; the table that can use the fewest counts."""
     limit = night.config.run.max_invalid_vector_share
     problems = []
     for vectors in night.sets:
         counts = results.counts(vectors.name)
         unusable = [
-            tables[job.name]["not_served"]["zero_vector"] + tables[job.name]["not_served"]["too_long_vector"]
+            tables[job.name][side]["zero_vector"] + tables[job.name][side]["too_long_vector"]
             for job in night.jobs
-            if job.queries == vectors
+            for side, own in (("not_served", job.queries), ("candidates_left_out", job.candidates))
+            if own == vectors
         ]
         invalid = counts["not_finite"] + max(unusable, default=0)
         if invalid > limit * counts["ids"]:
             problems.append(
-                f"{vectors.name}: {invalid} of {counts['ids']} ids have a vector that is NaN, infinite, too long "
-                f"or (cosine) zero, "
-                f"and run.max_invalid_vector_share allows {limit:.2%}; look at the training"
+                f"{vectors.name}: {invalid} of {counts['ids']} ids have a vector that is NaN, infinite, too long (dot) "
+                f"or zero (cosine), and run.max_invalid_vector_share allows {limit:.2%}; look at the training"
             )
     return problems
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch.index import SearchParameters, Validity
+from recbatch.index import SearchParameters
 from recbatch.neighbours import Exclusions, Neighbours, exclusions_of, find_neighbours, ordinals_of
 from recbatch.night import Night, TableJob
 from recbatch.run import make_part, read_part
@@ -59,7 +59,7 @@ class Search:
             candidates = load_candidates(night, job, index, candidate_parts, self.on_load)
             wanted = range_queries(night, job, queries, candidates.ids)
             counts.update(wanted.invalid, nothing_eligible=0)
-            step = queries_per_row_group(job.settings.k)
+            step = queries_per_row_group(job.rows_per_query(len(candidates.ids)))
             for first in range(0, len(wanted.ids), step):
                 found = self._neighbours(wanted, slice(first, first + step), candidates, index)
                 counts["nothing_eligible"] += int((found.counts == 0).sum())
@@ -78,7 +78,7 @@ class Search:
         return find_neighbours(
             vectors,
             candidates.prepared,
-            self.job.settings.k,
+            self.job.rows_per_query(len(candidates.ids)),
             excluded=wanted.excluded.rows(rows.start, rows.start + len(vectors)),
             searcher=searcher,
             parameters=None if searcher is None else SearchParameters(**index.record["search"]),
@@ -87,11 +87,7 @@ class Search:
 
 def range_queries(night: Night, job: TableJob, queries: RangePart, candidate_ids: pa.Array) -> RangeQueries:
     """The queries of a range with what they must not get."""
-    ids, vectors, validity = valid_rows(*read_vectors([queries]), *similarity_of(night, job))
-    invalid = {
-        "zero_vector": int((validity == Validity.ZERO).sum()),
-        "too_long_vector": int((validity == Validity.TOO_LONG).sum()),
-    }
+    ids, vectors, invalid = valid_rows(*read_vectors([queries]), *similarity_of(night, job))
     excluded = Exclusions.none(len(ids))
     if job.settings.exclude_seen:
         profiles = read_part(night.profile_uri(job.queries.entity, queries.number), ["id", "seen"])
@@ -100,4 +96,3 @@ def range_queries(night: Night, job: TableJob, queries: RangePart, candidate_ids
     if job.settings.exclude_self:
         excluded = excluded.with_own(ordinals_of(ids, candidate_ids))
     return RangeQueries(ids, vectors, excluded, invalid)
-
