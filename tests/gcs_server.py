@@ -8,16 +8,15 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import pytest
-from google.api_core.retry import retry_unary
-
 from gcs_store import Answer, ServiceError, Store
+from google.api_core.retry import retry_unary
 
 RESET = "reset"
 """Instead of an answer: the connection breaks."""
@@ -31,7 +30,7 @@ class Fault:
 
     Attributes:
         matches: for whose ``METHOD /path?query`` (percent-decoded).
-        what: an HTTP status, :data:`RESET` or :data:`CUT`.
+        what: an HTTP status, :data:`RESET` or :data:`CUT`; or something to do before the request is served as usual.
         skip: how many matching requests are served before.
         times: how many are not, then.
         done: whether the request is carried out all the same, so that only its answer is lost.
@@ -39,7 +38,7 @@ class Fault:
     """
 
     matches: re.Pattern[str]
-    what: int | str
+    what: int | str | Callable[[], object]
     skip: int
     times: int
     done: bool
@@ -85,20 +84,23 @@ class GcsServer:
             self.faults.append(fault)
         return fault
 
+    def meanwhile(self, matches: str, action: Callable[[], object], *, skip: int = 0) -> None:
+        """Do something in the moment before a request is served: what another client does at the same time."""
+        with self.lock:
+            self.faults.append(Fault(re.compile(matches), action, skip, 1, False, ""))
+
     def asked(self, matches: str) -> list[str]:
         """The requests so far that match, in order."""
         return [request for request in self.requests if re.search(matches, request)]
 
-    def take(self, request: str) -> Fault | None:
-        """Note a request, and the fault that it meets."""
+    def take(self, request: str) -> list[Fault]:
+        """Note a request; what happens to it."""
         with self.lock:
             self.requests.append(request)
-            for fault in self.faults:
-                if fault.matches.search(request):
-                    fault.hits += 1
-                    if fault.skip < fault.hits <= fault.skip + fault.times:
-                        return fault
-        return None
+            matching = [fault for fault in self.faults if fault.matches.search(request)]
+            for fault in matching:
+                fault.hits += 1
+            return [fault for fault in matching if fault.skip < fault.hits <= fault.skip + fault.times]
 
 
 @contextlib.contextmanager
@@ -129,7 +131,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         raw_path, _, raw_query = self.path.partition("?")
-        fault = self.gcs.take(f"{self.command} {unquote(raw_path)}" + (f"?{unquote(raw_query)}" if raw_query else ""))
+        faults = self.gcs.take(f"{self.command} {unquote(raw_path)}" + (f"?{unquote(raw_query)}" if raw_query else ""))
+        for action in [fault.what for fault in faults if callable(fault.what)]:
+            action()
+        fault = next((fault for fault in faults if not callable(fault.what)), None)
         answer: Answer | None = None
         if fault is None or fault.done or fault.what == CUT:
             answer = self._answer(raw_path, dict(parse_qsl(raw_query)), body)

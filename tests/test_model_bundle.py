@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gcs_server import emulated
 from model_data import START_US, every_feature, planted, small_model
 
 from recbatch import storage
 from recbatch.errors import InputError
-from recbatch.model import bundle as bundle_module
 from recbatch.model import load_bundle, load_tower, read_manifest, train_bundle
 
 
@@ -127,43 +128,41 @@ def test_no_bundle_is_an_input_error(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def remote(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """gs://bucket/... is the folder that holds the copy; the user's cache is empty."""
-
-    def local(uri: str) -> str:
-        return uri.replace("gs://bucket", str(copied.parent))
-
-    def listed(uri: str) -> list[storage.StoredFile]:
-        files = storage.list_files(local(uri))
-        return [storage.StoredFile(file.uri.replace(str(copied.parent), "gs://bucket"), file.size) for file in files]
-
-    class Bucket:
-        is_remote = staticmethod(lambda uri: uri.startswith("gs://"))
-        join = staticmethod(storage.join)
-        read_bytes = staticmethod(lambda uri: storage.read_bytes(local(uri)))
-        list_files = staticmethod(listed)
-
-    monkeypatch.setattr(bundle_module, "storage", Bucket)
-    monkeypatch.setattr(bundle_module.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
-    return copied
+def remote(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bundle in a bucket; the user's cache is empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with emulated(monkeypatch):
+        storage.put_folder_if_absent(copied, "gs://bucket/bundle", "manifest.json")
+        yield "gs://bucket/bundle"
 
 
-def test_a_bundle_in_a_bucket_is_fetched_once_and_verified(remote: Path) -> None:
-    first = load_bundle("gs://bucket/copy")
+def change(uri: str, data: bytes) -> None:
+    storage.delete(uri)
+    storage.put_if_absent(uri, data)
+
+
+def test_a_bundle_in_a_bucket_is_fetched_once_and_verified(remote: str) -> None:
+    first = load_bundle(remote)
     assert (first.folder / "query" / "saved_model.pb").exists()
-    (remote / "query" / "saved_model.pb").write_bytes(b"changed afterwards: the fetched copy is used")
-    assert load_bundle("gs://bucket/copy/").folder == first.folder
-    (first.folder / "query" / "saved_model.pb").write_bytes(b"changed in the cache")
-    with pytest.raises(InputError, match=r"query/saved_model\.pb was changed"):
-        load_bundle("gs://bucket/copy")
+    change(f"{remote}/query/saved_model.pb", b"changed afterwards: the fetched copy is used")
+    assert load_bundle(f"{remote}/").folder == first.folder
+    (first.folder / "query" / "saved_model.pb").write_bytes(b"changed in the cache as well: fetched again")
+    with pytest.raises(InputError, match=r"query/saved_model\.pb has other content than was recorded"):
+        load_bundle(remote)
 
 
-def test_a_changed_bundle_in_a_bucket_is_refused_and_not_kept(remote: Path, tmp_path: Path) -> None:
-    (remote / "extra").write_text("x")
-    with pytest.raises(InputError, match="holds extra, which its manifest does not list"):
-        load_bundle("gs://bucket/copy")
-    (remote / "extra").unlink()
-    flip_last_byte(remote / "query" / "saved_model.pb")
-    with pytest.raises(InputError, match=r"query/saved_model\.pb was changed"):
-        load_bundle("gs://bucket/copy")
-    assert not list((tmp_path / "cache" / "recbatch" / "bundles").iterdir())
+def test_a_changed_bundle_in_a_bucket_is_refused_and_not_kept(remote: str, tmp_path: Path) -> None:
+    storage.put_if_absent(f"{remote}/extra.pkl", b"x")
+    with pytest.raises(InputError, match=r"extra\.pkl is not listed in the manifest"):
+        load_bundle(remote)
+    storage.delete(f"{remote}/extra.pkl")
+    model = storage.read_bytes(f"{remote}/query/saved_model.pb")
+    storage.delete(f"{remote}/query/saved_model.pb")
+    with pytest.raises(InputError, match=r"query/saved_model\.pb is missing"):
+        load_bundle(remote)
+    change(f"{remote}/query/saved_model.pb", model[:-1])
+    with pytest.raises(InputError, match=r"query/saved_model\.pb has other content than was recorded"):
+        load_bundle(remote)
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix != ".lock"]
+    change(f"{remote}/query/saved_model.pb", model)
+    assert load_tower(remote, "query").dim == 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
+from recbatch.cli.logs import set_up_logs
 from recbatch.cli.words import split_words
 from recbatch.errors import InputError, RecbatchError
 from recbatch.run import explain
@@ -24,11 +24,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_INTERRUPTED = 130
 _BEAM = {"allow_extra_args": True}
 _BEAM_EPILOG = (
-    "Options of Apache Beam go after [bold]--[/bold], for example: [bold]-- --runner=DataflowRunner --region=europe-west1"
-    "[/bold]. Without any the work runs in this process. Exit codes: 0 published or nothing to do, 1 failed, 2 usage, "
-    "config or input error."
+    "Options of Apache Beam go after [bold]--[/bold], such as [bold]-- --runner=DataflowRunner --region=europe-west1"
+    "[/bold]; without any, the work is done in this process. Exit codes: 0 published or nothing to do, 1 failed, "
+    "2 usage, config or input error."
 )
 
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="Configuration file (YAML), local or gs://.")]
@@ -189,8 +190,8 @@ def job(name: str, arguments: Sequence[str] | None = None) -> int:
 
 def _options(command: Any) -> dict[str, bool]:
     """The options of a command; whether each is a flag."""
-    own = {name: bool(option.is_flag) for option in command.params if hasattr(option, "is_flag") for name in option.opts}
-    return {**own, "--help": True}
+    own = [option for option in command.params if hasattr(option, "is_flag")]
+    return {name: bool(option.is_flag) for option in own for name in option.opts} | {"--help": True}
 
 
 def _beam_words(context: typer.Context) -> list[str]:
@@ -207,10 +208,12 @@ def _check_beam_words(command: Any, words: Sequence[str]) -> None:
 
 
 def _run(command: Any, words: Callable[[], list[str]], name: str) -> int:
-    _set_up()
+    set_up_logs()
     try:
         command.main(words(), prog_name=name)
     except SystemExit as stop:  # how the command-line library ends, after it has shown its own usage errors
+        if stop.code == _INTERRUPTED:
+            typer.echo("interrupted; what is done is kept, and the same command goes on from there", err=True)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BrokenPipeError:  # who reads our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -222,19 +225,6 @@ def _run(command: Any, words: Callable[[], list[str]], name: str) -> int:
             typer.echo(note, err=True)
         return error.exit_code if isinstance(error, RecbatchError) else 1
     return 0
-
-
-def _set_up() -> None:
-    # TensorFlow writes its start-up notices past every logger unless told before its import.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("recbatch").setLevel(logging.INFO)
-    # Beam's RunInference says this at each model load where PyTorch is not installed, and nobody can act on it.
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(lambda record: not str(record.msg).startswith("Resource module is not available"))
-    # A failed work item is reported once, by us, as a sentence; Beam would log it as well, as tracebacks.
-    logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)
 
 
 def entry() -> None:

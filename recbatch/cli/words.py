@@ -13,7 +13,7 @@ def split_words(words: Sequence[str], options: Mapping[str, bool]) -> tuple[list
     """The command's own words, its CONFIG first, and the others, which are for Beam.
 
     Args:
-        words: ``--name=value`` and ``--name value`` in any order. CONFIG is given as ``--config``, or as the first word.
+        words: ``--name=value`` and ``--name value`` in any order; CONFIG as ``--config``, or as the first word.
         options: the command's options; whether each is a flag, which takes no value.
 
     Raises:

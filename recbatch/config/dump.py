@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -18,9 +19,15 @@ def dump_config(config: Config) -> str:
     yaml.allow_unicode = True
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 1 << 16
+    yaml.representer.add_representer(str, _represent_text)  # last: the representer takes the options as they are now
     text = io.StringIO()
     yaml.dump(config.model_dump(mode="json"), text)
     return text.getvalue()
+
+
+def _represent_text(representer: Any, text: str) -> Any:
+    """Text with line breaks of any alphabet or control characters in double quotes, as escapes."""
+    return representer.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
 
 
 def canonical(section: Section) -> bytes:

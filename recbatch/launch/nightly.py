@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from recbatch import storage
 from recbatch.errors import RecbatchError
-from recbatch.launch.prepare import prepare_night
+from recbatch.launch.prepare import prepare_night, require_writable
 from recbatch.launch.progress import parts_there
 from recbatch.night import Night, Plan
 from recbatch.run import watch
@@ -69,6 +69,7 @@ def run_night(plan: Plan, force: bool, beam_arguments: Sequence[str]) -> Outcome
     if not force and _is_published(night):
         log.info("%s: nothing to do, %s is published as run %s", night.ds, night.output, night.run)
         return Outcome(night, published=False)
+    require_writable(night.output, "--output")
     # Beam takes seconds to import: not before it is needed.
     from recbatch.launch.pipelines import run_pipeline
     from recbatch.pipeline import build

@@ -65,6 +65,8 @@ def run_pipeline(
     except RecbatchError:
         raise
     except Exception as error:
+        if str(error).rpartition("\n")[2].startswith("KeyboardInterrupt"):  # it was in a work item
+            raise KeyboardInterrupt from None
         raise first_failure(state_uri) or _unrecorded(error) from error
     if state != PipelineState.DONE:
         raise first_failure(state_uri) or RecbatchError(
@@ -78,13 +80,15 @@ def _check_reachable(options: PipelineOptions, uris: Iterable[str]) -> None:
         return
     for uri in uris:
         if not storage.is_remote(uri):
-            raise InputError(f"{uri} is on this machine, where the workers of DataflowRunner cannot reach it; use gs://")
+            raise InputError(
+                f"{uri} is on this machine, where the workers of DataflowRunner cannot reach it; use gs://"
+            )
 
 
 def _unrecorded(error: Exception) -> RecbatchError:
     """A failure that no work item could write down: the runner's last line is the exception, the rest its traceback."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    failure = RecbatchError(lines[-1])
+    failure = RecbatchError(f"the runner failed: {lines[-1]}; a rerun goes on where it stopped")
     failure.add_note("".join(traceback.format_exception(error)))
     return failure
 

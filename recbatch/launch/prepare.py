@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from recbatch import storage
 from recbatch.config.columns import feature_columns
-from recbatch.config.load import load_config
+from recbatch.config.load import read_config
 from recbatch.config.models import Config
-from recbatch.errors import InputError
+from recbatch.errors import ConfigError, InputError
 from recbatch.interactions import ReadSpec, ResolvedInputs, end_of_day_us, plan_slices, resolve_inputs
 from recbatch.launch.bundles import GivenBundle, look_at
 from recbatch.launch.dates import parse_date
@@ -24,7 +25,9 @@ def training_job(config: Config, inputs: ResolvedInputs, as_of_us: int | None) -
     columns = feature_columns(config, [config.model])
     identity = {
         "model": config.model.model_dump(mode="json"),
-        "inputs": config.inputs.model_dump(mode="json", exclude={"interactions": {"path"}, "users": {"path"}, "items": {"path"}}),
+        "inputs": config.inputs.model_dump(
+            mode="json", exclude={"interactions": {"path"}, "users": {"path"}, "items": {"path"}}
+        ),
         "positives": config.positives.model_dump(mode="json"),
         "time_zone": config.time_zone,
         "as_of_us": as_of_us,
@@ -61,7 +64,9 @@ def prepare_night(
     """
     as_of_date = parse_date(ds)
     output = storage.absolute(output)
-    config = load_config(config_path, overrides, output=output)
+    loaded = read_config(config_path, overrides)
+    loaded.check_output(output)
+    config = loaded.config
     as_of_us = end_of_day_us(as_of_date, config.zone)
 
     others = {
@@ -81,7 +86,10 @@ def prepare_night(
         default = BundleRef(training.target)
     else:
         default = given.reference
-    jobs = table_jobs(config, default, {name: bundle.reference for name, bundle in others.items()})
+    try:
+        jobs = table_jobs(config, default, {name: bundle.reference for name, bundle in others.items()})
+    except ConfigError as error:
+        raise loaded.located(error) from None
     identity = _identity(config, ds, inputs, training, given, others)
     night = Night(
         output=output,
@@ -96,6 +104,23 @@ def prepare_night(
         bundle=default,
     )
     return Plan(night, inputs, plan_slices(inputs, config.run.slice_rows), training, identity)
+
+
+def require_writable(uri: str, option: str) -> None:
+    """See that a local folder can be written before any work is done; made if it is not there.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if storage.is_remote(uri):
+        return
+    try:
+        os.makedirs(uri, exist_ok=True)
+        reason = None if os.access(uri, os.W_OK | os.X_OK) else "there is no permission, or it is mounted read-only"
+    except OSError as error:
+        reason = error.strerror
+    if reason is not None:
+        raise InputError(f"{option}: {uri} cannot be written: {reason}; choose another folder")
 
 
 def _identity(
@@ -129,4 +154,3 @@ def _run_name(output: str, ds: str, name: str, *, force: bool) -> str:
     latest = name if newest == 1 else f"{name}-{newest}"
     unfinished = newest > 1 and not storage.exists(storage.join(folder, latest, "manifest.json"))
     return latest if unfinished else f"{name}-{newest + 1}"
-

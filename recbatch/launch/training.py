@@ -13,7 +13,7 @@ from recbatch.errors import InputError
 from recbatch.interactions import end_of_day_us, resolve_inputs
 from recbatch.launch.bundles import look_at
 from recbatch.launch.dates import parse_date
-from recbatch.launch.prepare import training_job
+from recbatch.launch.prepare import require_writable, training_job
 from recbatch.night import TrainingJob
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ def train(
     # On an object store a model without its manifest is one whose upload was stopped, and is gone on with.
     if not storage.is_remote(target) and (storage.exists(target) or storage.list_names(target)):
         raise InputError(f"--model: {target} holds something else than a model; choose another folder, or empty it")
+    require_writable(job.state_uri, "--model")
     _run(job, beam_arguments)
 
 

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import platformdirs
 
 from recbatch import storage
 from recbatch.errors import InputError
@@ -22,6 +18,9 @@ from recbatch.errors import InputError
 MANIFEST = "manifest.json"
 FORMAT = "recbatch-bundle/1"
 TOWERS = ("query", "candidate")
+
+Files = Mapping[str, Any]
+"""Name -> its bytes and sha256, as a manifest lists them."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,10 @@ def load_bundle(uri: str) -> Bundle:
     """
     data = _manifest_bytes(uri)
     manifest = _parsed(uri, data)
-    folder = _fetched(uri, data, manifest) if storage.is_remote(uri) else Path(uri)
-    _verify(uri, folder, manifest)
+    if storage.is_remote(uri):
+        return Bundle(uri, _fetched(uri, data, manifest["files"]), manifest)
+    folder = Path(uri)
+    _verify(uri, manifest["files"], file_list(folder))
     return Bundle(uri, folder, manifest)
 
 
@@ -92,8 +93,9 @@ def _manifest_bytes(uri: str) -> bytes:
 def _parsed(uri: str, data: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(data)
-        known = manifest["format"] == FORMAT and all(_is_plain(name) for name in manifest["files"])
-    except (ValueError, KeyError, TypeError):
+        files = manifest["files"].items()
+        known = manifest["format"] == FORMAT and all(_is_plain(name) and "sha256" in entry for name, entry in files)
+    except (ValueError, KeyError, TypeError, AttributeError):
         known = False
     if not known:
         raise InputError(f"{uri}: {MANIFEST} is not the manifest of a model bundle of this version ({FORMAT})")
@@ -104,8 +106,7 @@ def _is_plain(name: str) -> bool:
     return not any(part in ("", ".", "..") for part in name.split("/"))
 
 
-def _verify(uri: str, folder: Path, manifest: dict[str, Any]) -> None:
-    listed, found = manifest["files"], file_list(folder)
+def _verify(uri: str, listed: Files, found: Files) -> None:
     complaints = {
         "is not listed in the manifest": sorted(found.keys() - listed.keys()),
         "is missing": sorted(listed.keys() - found.keys()),
@@ -115,41 +116,28 @@ def _verify(uri: str, folder: Path, manifest: dict[str, Any]) -> None:
     }
     for complaint, names in complaints.items():
         if names:
-            raise InputError(
-                f"the model bundle {uri} is not what its manifest says: {names[0]} {complaint}"
-                + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
-                + "; it is not loaded. Train again, or copy the bundle again from where it came"
-            )
+            more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+            raise _refused(uri, f"{names[0]} {complaint}{more}")
 
 
-def _fetched(uri: str, data: bytes, manifest: dict[str, Any]) -> Path:
-    """A local copy, named by the manifest's checksum; made aside and renamed, so it is whole whenever it is there."""
-    cache = platformdirs.user_cache_path("recbatch") / "bundles"
-    folder = cache / hashlib.sha256(data).hexdigest()
-    if folder.exists():
-        return folder
-    staged = cache / f".temporary-{uuid.uuid4().hex}"
+def _refused(uri: str, reason: str) -> InputError:
+    return InputError(
+        f"the model bundle {uri} is not what its manifest says: {reason}; it is not loaded. Train again, or copy the "
+        f"bundle again from where it came"
+    )
+
+
+def _fetched(uri: str, data: bytes, listed: Files) -> Path:
+    """A local copy that holds the manifest ``data`` and what it lists, verified; refused if the bundle holds more."""
+    prefix = len(storage.join(uri, "x")) - 1
+    there = {file.uri[prefix:] for file in storage.list_files(uri)} - {MANIFEST}
+    _verify(uri, listed, {name: listed.get(name) for name in there})
+    checksums = {name: f"sha256:{entry['sha256']}" for name, entry in listed.items()}
+    checksums[MANIFEST] = f"sha256:{hashlib.sha256(data).hexdigest()}"
     try:
-        prefix = len(storage.join(uri, "x")) - 1
-        for file in storage.list_files(uri):
-            name = file.uri[prefix:]
-            if name != MANIFEST and name not in manifest["files"]:
-                raise InputError(
-                    f"the model bundle {uri} holds {name}, which its manifest does not list; it is not loaded"
-                )
-            target = staged / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(storage.read_bytes(file.uri))
-        staged.mkdir(parents=True, exist_ok=True)
-        _verify(uri, staged, manifest)
-        try:
-            os.rename(staged, folder)
-        except OSError:
-            if not folder.exists():  # otherwise another process fetched the very same bundle first
-                raise
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-    return folder
+        return storage.fetch_folder(uri, checksums)
+    except storage.ContentError as error:
+        raise _refused(uri, str(error)) from None
 
 
 def _sha256(path: Path) -> str:

@@ -1,17 +1,16 @@
-"""How far a fit is: a bar on a terminal, a log line per epoch elsewhere, TensorBoard in both cases."""
+"""How far a fit is: a log line per epoch, a bar where there is a terminal, TensorBoard."""
 
 from __future__ import annotations
 
 import logging
-import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
+
+from recbatch.run import display
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +20,7 @@ class FitProgress:
 
     def __init__(self, name: str, bars: Progress | None, total_steps: int, logs: Path) -> None:
         self._name, self._bars, self._total = name, bars, total_steps
-        self._task = bars.add_task(name, total=total_steps) if bars else None
+        self._task = bars.add_task(f"fit ({name})", total=total_steps) if bars else None
         self._summaries = tf.summary.create_file_writer(str(logs / name))
 
     def step(self, step: int) -> None:
@@ -32,10 +31,7 @@ class FitProgress:
     def epoch(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """``epoch`` epochs are done; ``values`` (loss, metrics) are the newest."""
         text = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
-        if self._bars is None:
-            _log.info("%s: epoch %d, step %d of at most %d: %s", self._name, epoch, step, self._total, text)
-        elif self._task is not None:
-            self._bars.update(self._task, description=f"{self._name} ({text})")
+        _log.info("fit (%s): epoch %d, step %d of at most %d: %s", self._name, epoch, step, self._total, text)
         with self._summaries.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
@@ -51,10 +47,5 @@ class FitProgress:
 @contextmanager
 def fit_progress(name: str, total_steps: int, logs: Path) -> Iterator[FitProgress]:
     """Show a fit of at most ``total_steps`` steps; TensorBoard's files go to ``logs``/``name``."""
-    # In another thread the fit is a step of a pipeline, whose own bars have the terminal.
-    if not sys.stderr.isatty() or threading.current_thread() is not threading.main_thread():
-        yield FitProgress(name, None, total_steps, logs)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+    with display() as bars:
         yield FitProgress(name, bars, total_steps, logs)

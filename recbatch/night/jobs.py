@@ -119,5 +119,6 @@ def _tower(bundle: BundleRef, entity: Entity, preference: tuple[TowerName, Tower
     raise ConfigError(
         f"tables.{table}: the model bundle {bundle.uri} embeds {bundle.query}s (query) and {bundle.candidate}s "
         f"(candidate), so it cannot make this table, which needs {entity}s; set tables.{table}.enabled: false, or name "
-        f"another bundle as tables.{table}.model"
+        f"another bundle as tables.{table}.model",
+        key=f"tables.{table}",
     )

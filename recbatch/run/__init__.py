@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recbatch.run.failures import clear_failures, first_failure, recorded
+from recbatch.run.failures import clear_failures, explain, first_failure, recorded
 from recbatch.run.fingerprint import canonical_json, code_checksum, fingerprint, library_versions
 from recbatch.run.parts import Layout, Part, existing_part, make_part, read_part
 from recbatch.run.progress import Progress, display, watch
@@ -16,6 +16,7 @@ __all__ = [
     "code_checksum",
     "display",
     "existing_part",
+    "explain",
     "fingerprint",
     "first_failure",
     "library_versions",

@@ -51,12 +51,15 @@ class Layout:
             A dictionary must hold only the values of its row group.
         statistics: columns that get min/max statistics and a page index (True: all). The min/max of a text column
             that nobody filters by costs as much as writing it.
+        dictionaries: columns that are written with a dictionary (True: all). Numbers hardly two of which are equal are
+            faster written, and smaller, without.
     """
 
     schema: pa.Schema
     sorted_by: Sequence[str] = ()
     encoded: Sequence[str] = ()
     statistics: bool | Sequence[str] = True
+    dictionaries: bool | Sequence[str] = True
 
     @property
     def written_schema(self) -> pa.Schema:
@@ -70,11 +73,14 @@ class Layout:
             stream,
             self.written_schema,
             compression="zstd",
+            use_dictionary=self.dictionaries if isinstance(self.dictionaries, bool) else list(self.dictionaries),
             write_statistics=self.statistics if isinstance(self.statistics, bool) else list(self.statistics),
             write_page_index=True,
             write_page_checksum=True,  # a flipped bit of a score would otherwise be read as another score
             store_schema=False,
-            sorting_columns=pq.SortingColumn.from_ordering(self.schema, [(name, "ascending") for name in self.sorted_by])
+            sorting_columns=pq.SortingColumn.from_ordering(
+                self.schema, [(name, "ascending") for name in self.sorted_by]
+            )
             if self.sorted_by
             else None,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+log = logging.getLogger(__name__)
+
 Progress = Mapping[str, tuple[int, int]]
 """Step -> (parts there, parts planned); steps whose number of parts is not known yet are absent."""
 
 _POLL_SECONDS = 0.5
+_LOG_SECONDS = 60.0
 _shown: list[Bars] = []
 
 
@@ -26,7 +30,7 @@ def display() -> Iterator[Bars | None]:
     elif not sys.stderr.isatty():
         yield None
     else:
-        columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
             _shown.append(bars)
             try:
@@ -37,16 +41,15 @@ def display() -> Iterator[Bars | None]:
 
 @contextlib.contextmanager
 def watch(look: Callable[[], Progress]) -> Iterator[None]:
-    """Show progress bars on a terminal while the block runs; elsewhere (a log) show nothing.
+    """Show how far the block's work is: bars on a terminal, elsewhere (in a log) a line a minute.
 
     ``look`` counts the parts. It runs in a thread of its own and its errors only cost the display.
     """
     with display() as bars:
-        if bars is None:
-            yield
-            return
         stop = threading.Event()
-        thread = threading.Thread(target=_poll, args=(bars, look, stop), name="progress", daemon=True)
+        show = _Lines() if bars is None else _Bars(bars)
+        every = _LOG_SECONDS if bars is None else _POLL_SECONDS
+        thread = threading.Thread(target=_poll, args=(look, show, every, stop), name="progress", daemon=True)
         thread.start()
         try:
             yield
@@ -55,13 +58,38 @@ def watch(look: Callable[[], Progress]) -> Iterator[None]:
             thread.join()
 
 
-def _poll(bars: Bars, look: Callable[[], Progress], stop: threading.Event) -> None:
-    tasks: dict[str, TaskID] = {}
+def _poll(look: Callable[[], Progress], show: Callable[[Progress], None], every: float, stop: threading.Event) -> None:
     ended = False
     while not ended:
-        ended = stop.wait(_POLL_SECONDS)  # one more look after the end
-        with contextlib.suppress(Exception):
-            for step, (there, planned) in look().items():
-                if step not in tasks:
-                    tasks[step] = bars.add_task(step, total=planned)
-                bars.update(tasks[step], completed=there, total=planned)
+        ended = stop.wait(every)
+        if not ended or isinstance(show, _Bars):  # full bars at the end; a log has its own last line
+            with contextlib.suppress(Exception):
+                show(look())
+
+
+class _Bars:
+    """A bar per step, from when it has begun, or all before it are done."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        waiting = False
+        for step, (there, planned) in progress.items():
+            if step not in self._tasks and (there or not waiting):
+                self._tasks[step] = self._bars.add_task(step, total=planned)
+            if step in self._tasks:
+                self._bars.update(self._tasks[step], completed=there, total=planned)
+            waiting = waiting or there < planned
+
+
+class _Lines:
+    """One line with the steps that have begun and are not done."""
+
+    def __call__(self, progress: Progress) -> None:
+        under_way = [
+            f"{step} {there} of {planned}" for step, (there, planned) in progress.items() if 0 < there < planned
+        ]
+        if under_way:
+            log.info("parts there: %s", ", ".join(under_way))

@@ -123,7 +123,7 @@ def put_folder_if_absent(folder: Path, uri: str, last: str) -> bool:
     Raises:
         InputError: other files are in the place.
     """
-    return bool(_side(uri).put_folder_if_absent(folder, uri, last))
+    return bool(_side(uri).put_folder_if_absent(folder, uri.rstrip("/"), last))
 
 
 def compare_and_swap(uri: str, expected: bytes | None, data: bytes) -> bool:
@@ -137,7 +137,7 @@ def replace_folder(uri: str, contents: Mapping[str, str | bytes], last: str) -> 
     Locally the whole folder is exchanged in one step. On an object store ``last`` is taken away first and put back
     last, so whoever waits for it never sees two states mixed.
     """
-    _side(uri).replace_folder(uri, contents, last)
+    _side(uri).replace_folder(uri.rstrip("/"), contents, last)
 
 
 def checksum(uri: str) -> str:

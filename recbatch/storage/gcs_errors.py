@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
@@ -59,7 +61,7 @@ def _raise(error: Exception, uri: str) -> NoReturn:
                 f"`gcloud storage buckets create {bucket}`"
             ) from error
         case api.NotFound():
-            raise FileNotFoundError(f"{uri} does not exist") from error
+            raise absent(uri) from error
         case api.Unauthorized():
             raise InputError(f"{uri}: the credentials were not accepted ({_reason(error)}); {_LOGIN}") from error
         case api.Forbidden():
@@ -80,6 +82,11 @@ def _raise(error: Exception, uri: str) -> NoReturn:
         case DataCorruption():
             raise RecbatchError(f"{uri}: it was damaged on its way ({_reason(error)}); run again") from error
     raise _unreachable(uri, error) from error
+
+
+def absent(uri: str) -> FileNotFoundError:
+    """The error of a local file that is not there, for an object."""
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
 
 
 def is_about_the_bucket(error: api.NotFound) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,8 @@ from recbatch.storage.gcs_objects import (
 )
 
 _THREADS = 8  # they wait for the network, and the client keeps ten connections
+_ATTEMPTS = 5
+_MOST_WAIT_SECONDS = 5.0
 
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
@@ -55,12 +59,14 @@ def put_folder_if_absent(folder: Path, uri: str, last: str) -> bool:
     small object decides whose place counts, and whoever sees the decision copies from there: always the same bytes,
     and also if the one who was decided for is gone.
     """
+    parent, _, name = uri.rpartition("/")
+    if parent == "gs:/":
+        raise InputError(f"{uri} is a whole bucket; name a folder in it")
     if exists(f"{uri}/{last}"):
         return False
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     if strangers := _below(uri) - names:
         raise InputError(f"{uri} holds other files ({min(strangers)}); remove them or choose another folder")
-    parent, _, name = uri.rpartition("/")
     ours = f"{parent}/.temporary-{uuid.uuid4().hex}"
     _each(lambda file: _put(folder / file, f"{ours}/{file}"), names)
     decision = f"{parent}/.decided-{name}"
@@ -94,18 +100,21 @@ def replace_folder(uri: str, contents: Mapping[str, str | bytes], last: str) -> 
     """See :func:`recbatch.storage.replace_folder`.
 
     Raises:
-        RecbatchError: somebody else changed the folder meanwhile. ``last`` is not there then.
+        RecbatchError: somebody else keeps changing the folder. ``last`` is not there then.
     """
-    delete(f"{uri}/{last}")
-    delete_tree(uri)
-    names = [name for name in contents if name != last]
-    checksums = _each(lambda name: _put(contents[name], f"{uri}/{name}"), names)
     source = contents[last]
     marker = source if isinstance(source, bytes) else read_bytes(source)
-    there = {found.removeprefix(f"{uri}/"): blob.crc32c for found, blob in list_blobs(uri)}
-    if there != dict(zip(names, checksums, strict=True)) or not _mark(f"{uri}/{last}", marker):
+    others = {name: content for name, content in contents.items() if name != last}
+    for _ in range(_ATTEMPTS):
         delete(f"{uri}/{last}")
-        raise RecbatchError(f"{uri} was changed by another run at the same time; let it end, then run again")
+        delete_tree(uri)
+        checksums = dict(zip(others, _each(lambda name: _put(others[name], f"{uri}/{name}"), others), strict=True))
+        there = {found.removeprefix(f"{uri}/"): blob.crc32c for found, blob in list_blobs(uri)}
+        if there == checksums and _mark(f"{uri}/{last}", marker):
+            return
+        delete(f"{uri}/{last}")
+        time.sleep(random.uniform(0, _MOST_WAIT_SECONDS))  # two that wait for each other must not do so for ever
+    raise RecbatchError(f"{uri} keeps being changed by another run; let it end, then run again")
 
 
 def _mark(uri: str, marker: bytes) -> bool:

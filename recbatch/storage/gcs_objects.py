@@ -24,7 +24,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from recbatch.errors import InputError
 from recbatch.storage.files import Created, StoredFile
-from recbatch.storage.gcs_errors import explained, explaining, is_about_the_bucket
+from recbatch.storage.gcs_errors import absent, explained, explaining, is_about_the_bucket
 from recbatch.storage.patterns import fixed_prefix, is_pattern, matches
 
 _READ_BLOCK_BYTES = 4 << 20
@@ -51,7 +51,7 @@ def _bucket(uri: str) -> Any:
     name = _split(uri)[0]
     try:
         return _client().bucket(name)
-    except ValueError:
+    except (ValueError, IndexError):  # how the library checks it
         raise InputError(f"{uri!r} names no bucket; write gs://bucket/folder") from None
 
 
@@ -59,7 +59,7 @@ def blob_of(uri: str) -> Any:
     """The client library's object for ``uri``; nothing is asked yet."""
     name = _split(uri)[1]
     if not name:
-        raise FileNotFoundError(f"{uri} is a bucket, not a file")
+        raise absent(uri)
     return _bucket(uri).blob(name)
 
 
@@ -75,7 +75,7 @@ def found_blob(uri: str) -> Any:
     except NotFound as error:
         if is_about_the_bucket(error):
             raise
-        raise FileNotFoundError(f"{uri} does not exist") from None
+        raise absent(uri) from None
     return blob
 
 

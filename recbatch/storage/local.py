@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import glob as globbing
 import os
 import shutil
@@ -209,7 +210,7 @@ def replace_folder(uri: str, contents: Mapping[str, str | bytes], last: str) -> 
     os.makedirs(parent, exist_ok=True)
     # Beside the parent, hidden: a reader that globs the parent's sub-folders must not meet it.
     staged = os.path.join(root, f".temporary-{table}-{name}")
-    with filelock.FileLock(os.path.join(root, ".lock")):
+    with _locked(root):
         shutil.rmtree(staged, ignore_errors=True)  # a kill may have left it
         os.mkdir(staged)
         try:
@@ -224,6 +225,18 @@ def replace_folder(uri: str, contents: Mapping[str, str | bytes], last: str) -> 
             _sync_folder(parent)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """One at a time among the processes and threads of a machine; the folder itself is the lock, so nothing is left."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # network file systems lock no folders: there two at once may fail
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _link_or_copy(source: str, target: str) -> None:

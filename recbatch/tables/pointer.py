@@ -88,7 +88,7 @@ def publish_pointer(output: str, ds: str, run: str, manifest: str, content: byte
 def _read(output: str, ds: str) -> bytes | None:
     try:
         return storage.read_bytes(pointer_uri(output, ds))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -15,9 +15,6 @@ from recbatch.night import Night, TableJob
 from recbatch.work.embedding import Vectors, read_vectors
 from recbatch.work.items import IndexRef, RangePart
 
-INDEX_FILES = "files"
-"""Sub-folder of an index folder that holds the index's own files and nothing else."""
-
 Loaded = Callable[[str], None]
 """Called with an index's name each time this process loads it."""
 
@@ -84,5 +81,9 @@ def _load_searcher(night: Night, job: TableJob, record: Mapping[str, Any]) -> Se
     if record["kind"] == "exact":
         return None
     files = record["files"]
-    uri = storage.join(night.index_uri(job), INDEX_FILES)
-    return load_index(storage.fetch_folder(uri, files), files)
+    return load_index(storage.fetch_folder(files_uri(night, job, record), files), files)
+
+
+def files_uri(night: Night, job: TableJob, record: Mapping[str, Any]) -> str:
+    """The folder of an index's own files, named by their checksum: two builds that differ cannot mix in one folder."""
+    return storage.join(night.index_uri(job), record["checksum"].removeprefix("sha256:"))

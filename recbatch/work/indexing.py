@@ -17,7 +17,7 @@ from recbatch import storage
 from recbatch.index import build_index, index_checksum, load_index
 from recbatch.neighbours import SAMPLE_QUERIES, Exclusions, exact_tuning, plan_index, tune
 from recbatch.night import Night, TableJob
-from recbatch.work.candidates import INDEX_FILES, read_candidates
+from recbatch.work.candidates import files_uri, read_candidates
 from recbatch.work.embedding import Vectors
 from recbatch.work.items import IndexRef, RangePart
 from recbatch.work.search import range_queries
@@ -55,7 +55,7 @@ def _make(
         tuning = exact_tuning(plan, len(candidates), candidates.width, k, min_recall)
         return record | {"tuning": tuning.to_json()}
     with tempfile.TemporaryDirectory(prefix="recbatch-index-") as scratch:
-        folder = Path(scratch, INDEX_FILES)
+        folder = Path(scratch, "files")
         files = build_index(candidates, plan.parameters, folder)
         vectors, excluded = _sample(night, job, query_parts, ids)
         searcher = load_index(folder, files)
@@ -63,8 +63,6 @@ def _make(
         tuning = tune(vectors, candidates, searcher, k, min_recall, excluded=excluded, kind=kind)
         record["tuning"] = tuning.to_json()
         if tuning.search is not None:
-            for name in files:
-                storage.put_if_absent(storage.join(night.index_uri(job), INDEX_FILES, name), folder / name)
             record |= {
                 "kind": "scann",
                 "built": asdict(plan.parameters),
@@ -72,6 +70,8 @@ def _make(
                 "files": files,
                 "checksum": index_checksum(files),
             }
+            for name in files:
+                storage.put_if_absent(storage.join(files_uri(night, job, record), name), folder / name)
     return record
 
 

@@ -125,8 +125,8 @@ def remarks(source: str, counts: Mapping[str, int]) -> Iterator[str]:
     """What the owner of an input should know although the night goes on."""
     if counts.get("float_ids"):
         yield (
-            f"inputs.{source}: {counts['float_ids']} ids are whole numbers stored as floats (a null makes pandas do that) "
-            f"and were read as integers; store them as integers or text"
+            f"inputs.{source}: {counts['float_ids']} ids are whole numbers stored as floats (a null makes pandas do "
+            f"that) and were read as integers; store them as integers or text"
         )
     if counts.get("quarantined"):
         yield f"inputs.{source}: {counts['quarantined']} of {counts['rows']} rows were put aside, with the reasons"

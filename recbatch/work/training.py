@@ -17,7 +17,6 @@ from recbatch.model.bundle import MANIFEST
 from recbatch.night import BundleRef, Plan, TrainingJob
 from recbatch.work.items import Cuts
 
-
 log = logging.getLogger(__name__)
 
 

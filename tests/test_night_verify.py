@@ -1,0 +1,134 @@
+"""What `verify` finds in a published output, and what the next night mends."""
+
+IMPORTS
+@pytest.fixture
+def night(tmp_path_factory: pytest.TempPathFactory) -> SmallNight:
+    return small_night(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture
+def copy(night: SmallNight, tmp_path: Path) -> SmallNight:
+    return night.copied(tmp_path / "copy" / "of out")
+
+
+def change_the_pointer(output: Path, **fields: Any) -> None:
+    path = output / "_published" / f"{DS}.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), **fields}))
+
+
+Damage = Callable[[Path, dict[str, Any]], object]
+
+
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "a changed byte of a part": (lambda out, m: flip_a_byte(first_part(out, m)), "part-00000.parquet has changed"),
+    "a changed byte of a folder": (
+        lambda out, m: flip_a_byte(out / "user2user" / f"ds={DS}" / "part-00001.parquet"),
+        f"user2user/ds={DS}/part-00001.parquet has changed",
+    ),
+    "a shorter part": (
+        lambda out, m: first_part(out, m).write_bytes(first_part(out, m).read_bytes()[:-20]),
+        "part-00000.parquet cannot be read",
+    ),
+    "a missing part": (lambda out, m: first_part(out, m).unlink(), "part-00000.parquet is missing"),
+    "a missing file of a folder": (
+        lambda out, m: (out / "user_embeddings" / f"ds={DS}" / "part-00001.parquet").unlink(),
+        f"user_embeddings/ds={DS}/part-00001.parquet is missing",
+    ),
+    "no _SUCCESS": (
+        lambda out, m: (out / "user2item" / f"ds={DS}" / "_SUCCESS").unlink(),
+        f"user2item/ds={DS}/_SUCCESS is missing",
+    ),
+    "a stray file in a folder": (
+        lambda out, m: shutil.copy(first_part(out, m), out / "item2item" / f"ds={DS}" / "part-00009.parquet"),
+        "part-00009.parquet is stray",
+    ),
+    "a stray file among the parts": (
+        lambda out, m: shutil.copy(first_part(out, m), first_part(out, m).with_name("part-00009.parquet")),
+        "part-00009.parquet is stray",
+    ),
+    "a stray file beside the dates": (
+        lambda out, m: shutil.copy(first_part(out, m), out / "item2item" / "old.parquet"),
+        "item2item/old.parquet is stray",
+    ),
+    "a table that the night has not": (
+        lambda out, m: shutil.copytree(out / "item2item", out / "old_table"),
+        f"old_table/ds={DS} is stray",
+    ),
+    "a date that is not published": (
+        lambda out, m: shutil.copytree(out / "item2item" / f"ds={DS}", out / "item2item" / "ds=2024-01-01"),
+        "ds=2024-01-01 is stray: 2024-01-01 is not published",
+    ),
+    "a pointer to a run that is not there": (
+        lambda out, m: change_the_pointer(out, run="gone", manifest=f"_runs/{DS}/gone/manifest.json"),
+        "gone/manifest.json is missing",
+    ),
+    "a pointer to another run": (
+        lambda out, m: change_the_pointer(out, run="another"),
+        "shows another run than the pointer",
+    ),
+    "another manifest": (
+        lambda out, m: (out / "_runs" / DS / m["run"] / "manifest.json").write_text(json.dumps(m)),
+        "is not the manifest that was published",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES))
+def test_verify_finds(damage: str, copy: SmallNight, capsys: pytest.CaptureFixture[str]) -> None:
+    apply, message = DAMAGES[damage]
+    apply(copied, Published(copied).manifest)
+    assert main(["verify", str(copied)]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_verify_passes_what_is_right(copy: SmallNight, capsys: pytest.CaptureFixture[str]) -> None:
+    """A copy, a copy that was moved; and runs that were not finished are nobody's business."""
+    assert main(["verify", str(copied), "--ds", DS]) == 0
+    assert f"1 published night verified ({DS} to {DS})" in capsys.readouterr().out
+    moved = copied.parent / "elsewhere"
+    copied.rename(moved)
+    unfinished = moved / "_runs" / DS / "0123456789abcdef" / "4_tables" / "user2item"
+    unfinished.mkdir(parents=True)
+    (unfinished / "part-00000.parquet").write_bytes(b"half a fi")
+    (moved / "_runs" / "2024-02-02" / "fedcba9876543210").mkdir(parents=True)
+    assert main(["verify", str(moved)]) == 0
+    assert main(["verify", str(moved), "--ds", "2024-02-02"]) == 2  # not published
+
+
+def test_a_copied_output_has_nothing_to_do(copy: SmallNight) -> None:
+    assert not run(night[0], copied, model=bundle).published
+
+
+def test_folders_are_mended(copy: SmallNight) -> None:
+    """As after a kill between pointer and folders: one missing, one of another run, one left of a table now off."""
+    config, _ = night
+    shutil.rmtree(copied / "user2item")
+    (copied / "item2item" / f"ds={DS}" / "_SUCCESS").write_text("another run")
+    shutil.copytree(copied / "item2user", copied / "item2user_query_embeddings")
+    assert not run(config, copied, model=bundle).published
+    assert check_output(str(copied)) == ([DS], [])
+    assert not (copied / "item2user_query_embeddings" / f"ds={DS}").exists()
+
+
+@pytest.mark.parametrize("damage", ["lost", "changed"])
+def test_a_damaged_manifest_does_not_block_the_next_night(
+    damage: str, copy: SmallNight
+) -> None:
+    config, _ = night
+    manifest = copied / "_runs" / DS / pointer_run(copied) / "manifest.json"
+    manifest.unlink() if damage == "lost" else manifest.write_text("{}")
+    assert run(config, copied, model=bundle).published  # the same night
+    assert check_output(str(copied)) == ([DS], [])
+    pointer = read_pointer(str(copied), DS)
+    assert pointer is not None
+    assert pointer.run not in pointer.previous
+    manifest.write_text("{}")
+    assert run(config, copied, model=bundle, sets=["tables.user2item.k=3"]).published  # and another one
+    assert check_output(str(copied)) == ([DS], [])
+
+
+def test_a_damaged_pointer_is_named(copy: SmallNight, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "_published" / f"{DS}.json").write_text("{")
+    assert main(["verify", str(copied)]) == 1
+    assert "is not a pointer of this program" in capsys.readouterr().err
+    assert storage.list_names(str(copied / "_published"))
