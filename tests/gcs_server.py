@@ -56,8 +56,7 @@ class GcsServer:
         self.faults: list[Fault] = []
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"gcs": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._http.daemon_threads = True
+        self._http = _Listener(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._http.server_port}"
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
@@ -121,6 +120,11 @@ def emulated(monkeypatch: pytest.MonkeyPatch, **settings: int) -> Iterator[GcsSe
     finally:
         server.close()
         gcs_objects._client.cache_clear()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from night_bundles import given_bundle
 from world import DS, Published, World, pairs_world, random_vectors, run
 
 from recbatch.cli.main import main
 from recbatch.launch.nightly import Outcome
 from recbatch.tables.pointer import Pointer, read_pointer
+from recbatch.tables.verify import check_output
 
 USERS = [f"user {number}" for number in range(12)]
 ITEMS = [f"item {number}" for number in range(15)]
@@ -42,6 +44,16 @@ class SmallNight:
         return main(
             ["recommend", self.config, "--output", str(self.output), "--ds", DS, "--model", str(self.bundle), *words]
         )
+
+    @property
+    def folder(self) -> Path:
+        """The run directory of what is published."""
+        return self.output / "_runs" / DS / self.pointer.run
+
+    @property
+    def problems(self) -> list[str]:
+        """What verify finds."""
+        return check_output(str(self.output))[1]
 
     @property
     def published(self) -> Published:

@@ -1,6 +1,25 @@
 """What the audit finds is not published: readers keep the night that they have."""
 
-IMPORTS
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from night_oracle import Rules, check_table
+from night_published import BIAS, SmallNight, flip_a_byte, small_night, small_world, snapshot
+
+from recbatch.errors import RecbatchError
+from recbatch.schemas import arrow_schema
+from recbatch.tables.audit import audit_top_k, audit_vectors
+from recbatch.work import publish
+from recbatch.work.search import Search
+
+
 @pytest.fixture
 def night(tmp_path_factory: pytest.TempPathFactory) -> SmallNight:
     return small_night(tmp_path_factory.getbasetemp())
@@ -11,16 +30,106 @@ def copy(night: SmallNight, tmp_path: Path) -> SmallNight:
     return night.copied(tmp_path / "copy" / "of out")
 
 
+QUERIES, CANDIDATES = pa.array(["a", "b", "c", "d"]), pa.array(["a", "v", "w", "x", "y"])
+EXCLUDED = {"a": [0], "b": [], "c": [1, 2], "d": [0, 1, 2, 3, 4]}
+"""Ordinals of the candidates that each query must not get."""
+GOOD = [
+    ("a", 1, "y", 0.9),
+    ("a", 2, "v", 0.5),
+    ("a", 3, "w", 0.5),
+    ("b", 1, "a", -0.1),
+    ("b", 2, "y", -0.2),
+    ("b", 3, "v", -0.3),
+    ("c", 1, "a", 2.0),
+    ("c", 2, "x", 1.0),
+    ("c", 3, "y", 0.0),
+]
+
+
+def audited(rows: list[tuple[str, int, str, float]]) -> list[str]:
+    query, rank, candidate, score = (list(column) for column in zip(*rows, strict=True))
+    schema = arrow_schema("user2user")
+    table = pa.table([query, rank, candidate, score, ["model"] * len(rows)], schema.names).cast(schema)
+    offsets = np.cumsum([0, *(len(ordinals) for ordinals in EXCLUDED.values())])
+    ordinals = np.concatenate([np.array(ordinals, np.int32) for ordinals in EXCLUDED.values()])
+    return list(
+        audit_top_k(
+            table, table="user2user", k=3, queries=QUERIES, candidates=CANDIDATES, offsets=offsets, ordinals=ordinals
+        )
+    )
+
+
+def changed(row: int, column: int, value: Any) -> list[tuple[str, int, str, float]]:
+    rows: list[Any] = [list(each) for each in GOOD]
+    rows[row][column] = value
+    return [tuple(each) for each in rows]
+
+
+def test_a_good_part_has_no_problems() -> None:
+    assert audited(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (changed(3, 0, "z"), "1 rows name an unknown query"),
+        (changed(3, 2, "z"), "1 an unknown candidate"),
+        ([*GOOD[3:6], *GOOD[:3], *GOOD[6:]], "queries are not in order"),
+        (changed(4, 1, 3), "ranks are not dense"),
+        (changed(0, 1, 0), "ranks are not dense"),
+        (changed(1, 3, 0.95), "scores increase"),
+        (changed(1, 3, float("nan")), "1 scores are not finite"),
+        (changed(0, 3, float("inf")), "1 scores are not finite"),
+        (changed(1, 2, "y"), "1 pairs occur twice"),
+        (changed(8, 2, "v"), "1 excluded pairs"),
+        (changed(0, 2, "a"), "1 excluded pairs"),  # the query itself
+        (GOOD[:-1], "1 queries do not have min(k, eligible) rows; c has 2 of 3"),
+        (GOOD[:3] + GOOD[6:], "b has 0 of 3"),
+        ([*GOOD, ("d", 1, "y", 0.1)], "d has 1 of 0"),
+        ([*GOOD[:6], *GOOD[6:], ("c", 4, "x", -1.0)], "c has 4 of 3"),
+    ],
+)
+def test_the_audit_of_a_table_finds(rows: list[tuple[str, int, str, float]], problem: str) -> None:
+    assert any(problem in found for found in audited(rows))
+
+
+def test_the_audit_of_a_table_finds_other_columns() -> None:
+    nothing = np.zeros(1, np.int64)
+    found = audit_top_k(
+        pa.table({"user_id": ["a"]}),
+        table="user2user",
+        k=3,
+        queries=QUERIES[:0],
+        candidates=CANDIDATES,
+        offsets=nothing,
+        ordinals=nothing.astype(np.int32)[:0],
+    )
+    assert "are not those of schema user2user" in "".join(found)
+
+
+@pytest.mark.parametrize(
+    ("ids", "values", "problem"),
+    [
+        (["a", "b"], [[1.0, 2.0], [3.0, 4.0]], None),
+        ([], [], None),
+        (["b", "a"], [[1.0, 2.0], [3.0, 4.0]], "not sorted"),
+        (["a", "a"], [[1.0, 2.0], [3.0, 4.0]], "not unique"),
+        (["a", "b"], [[1.0, float("nan")], [float("inf"), 4.0]], "2 values are not finite"),
+    ],
+)
+def test_the_audit_of_vectors(ids: list[str], values: list[list[float]], problem: str | None) -> None:
+    schema = arrow_schema("user_embeddings")
+    rows = pa.Table.from_arrays([pa.array(ids, pa.string()), pa.array(values, schema.field(1).type)], schema=schema)
+    found = list(audit_vectors(rows, "user_embeddings"))
+    assert found == [] if problem is None else problem in found[0]
+
+
 def swap_two_candidates(path: Path) -> None:
-    rewrite(path, lambda rows: rows.set_column(2, rows.schema.field(2), [rows.column(2).take(swapped(rows))]))
-
-
-def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     """The part with other rows and the same footer, as if its work item had made it so."""
-    metadata = pq.read_metadata(path).metadata
-    rows = change(pq.read_table(path))
+    metadata, rows = pq.read_metadata(path).metadata, pq.read_table(path)
+    swapped = rows.column(2).take(pa.array([1, 0, *range(2, rows.num_rows)]))
     with pq.ParquetWriter(path, rows.schema) as writer:
-        writer.write_table(rows)
+        writer.write_table(rows.set_column(2, rows.schema.field(2), swapped))
         writer.add_key_value_metadata({b"recbatch": metadata[b"recbatch"]})
 
 
@@ -31,57 +140,47 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("corruption", list(CORRUPTIONS))
-def test_what_the_audit_finds_is_not_published(
+def test_what_goes_bad_after_the_search_is_not_published(
     corruption: str, copy: SmallNight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A part goes bad between search and publish: readers keep the night that they have, and a rerun mends it."""
-    config, _ = night
+    """Readers keep the night that they have; with the bad part removed a rerun makes that part alone."""
     corrupt, message = CORRUPTIONS[corruption]
     search = Search.__call__
+    bad: list[Path] = []
 
     def search_and_corrupt(self: Search, *arguments: Any) -> Any:
         result = search(self, *arguments)
         if self.job.name == "item2item" and result.number == 1:
-            corrupt(Path(result.part.uri))
+            bad.append(Path(result.part.uri))
+            corrupt(bad[0])
         return result
 
-    before, files = pointer_run(copied), snapshot(copied / "item2item")
+    before, files = copy.pointer, snapshot(copy.output / "item2item")
     with monkeypatch.context() as patch:
         patch.setattr(Search, "__call__", search_and_corrupt)
         with pytest.raises(RecbatchError, match="not published, readers keep what they have") as failure:
-            run(config, copied, model=bundle, sets=["tables.item2item.k=3"])
+            copy.run("tables.item2item.k=3")
+    assert f"{bad[0]}: " in str(failure.value)
     assert message in str(failure.value)
-    assert "item2item/part-00001.parquet" in str(failure.value)
-    assert pointer_run(copied) == before
-    assert snapshot(copied / "item2item") == files
-    assert check_output(str(copied)) == ([DS], [])
+    assert copy.pointer == before
+    assert snapshot(copy.output / "item2item") == files
+    assert copy.problems == []
 
-    (bad,) = {
-        path for path in copied.glob("_runs/*/*/4_tables/item2item/part-00001.parquet") if before not in str(path)
-    }
-    bad.unlink()
-    outcome = run(config, copied, model=bundle, sets=["tables.item2item.k=3"])
-    assert outcome.published
-    published = Published(copied)
-    assert published.manifest["work"]["item2item"] == {"made": 1, "found": 2}
-    check_table(published, "item2item", small_world(), Rules(), {"k": 3}, bias=3)
+    bad[0].unlink()
+    assert copy.run("tables.item2item.k=3").published
+    assert copy.published.manifest["work"]["item2item"] == {"made": 1, "found": 2}
+    check_table(copy.published, "item2item", small_world(), Rules(), {"k": 3}, bias=BIAS)
 
 
-def test_a_missing_part_is_not_published(
-    night: SmallNight, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_that_never_arrived_is_not_published(copy: SmallNight, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last step counts what arrived against the plan, not against itself."""
-    config, output = night
-    from recbatch.work import publish
+    before, results = copy.pointer, cast(Any, publish.Results)
 
-    before = pointer_run(output)
-    original = publish.Results
-
-    def lossy(samples: Any, cleaned: Any, profiles: Any, embeddings: Any, indexes: Any, audits: Any) -> Any:
-        kept = [audit for audit in audits if (audit.table, audit.number) != ("user2user", 1)]
-        return original(samples, cleaned, profiles, embeddings, indexes, kept)
+    def lossy(*arguments: Any) -> Any:
+        *others, audits = arguments
+        return results(*others, [audit for audit in audits if (audit.table, audit.number) != ("user2user", 1)])
 
     monkeypatch.setattr(publish, "Results", lossy)
     with pytest.raises(RecbatchError, match="user2user: range 1 is missing"):
-        run(config, output, model=bundle, sets=["tables.user2user.k=2"])
-    assert pointer_run(output) == before
+        copy.run("tables.user2user.k=2")
+    assert copy.pointer == before

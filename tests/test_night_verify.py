@@ -1,6 +1,20 @@
 """What `verify` finds in a published output, and what the next night mends."""
 
-IMPORTS
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from night_published import SmallNight, first_part, flip_a_byte, small_night
+from world import DS
+
+from recbatch.cli.main import main
+
+
 @pytest.fixture
 def night(tmp_path_factory: pytest.TempPathFactory) -> SmallNight:
     return small_night(tmp_path_factory.getbasetemp())
@@ -58,6 +72,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         lambda out, m: shutil.copytree(out / "item2item" / f"ds={DS}", out / "item2item" / "ds=2024-01-01"),
         "ds=2024-01-01 is stray: 2024-01-01 is not published",
     ),
+    "a damaged pointer": (
+        lambda out, m: (out / "_published" / f"{DS}.json").write_text("{"),
+        "is not a pointer of this program",
+    ),
     "a pointer to a run that is not there": (
         lambda out, m: change_the_pointer(out, run="gone", manifest=f"_runs/{DS}/gone/manifest.json"),
         "gone/manifest.json is missing",
@@ -76,59 +94,51 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 @pytest.mark.parametrize("damage", list(DAMAGES))
 def test_verify_finds(damage: str, copy: SmallNight, capsys: pytest.CaptureFixture[str]) -> None:
     apply, message = DAMAGES[damage]
-    apply(copied, Published(copied).manifest)
-    assert main(["verify", str(copied)]) == 1
+    apply(copy.output, copy.published.manifest)
+    assert main(["verify", str(copy.output)]) == 1
     assert message in capsys.readouterr().err
 
 
 def test_verify_passes_what_is_right(copy: SmallNight, capsys: pytest.CaptureFixture[str]) -> None:
-    """A copy, a copy that was moved; and runs that were not finished are nobody's business."""
-    assert main(["verify", str(copied), "--ds", DS]) == 0
+    """A copy, a copy that was moved; runs that were not finished, and what is no table, are nobody's business."""
+    assert main(["verify", str(copy.output), "--ds", DS]) == 0
     assert f"1 published night verified ({DS} to {DS})" in capsys.readouterr().out
-    moved = copied.parent / "elsewhere"
-    copied.rename(moved)
+    moved = copy.output.rename(copy.output.parent / "elsewhere")
     unfinished = moved / "_runs" / DS / "0123456789abcdef" / "4_tables" / "user2item"
     unfinished.mkdir(parents=True)
     (unfinished / "part-00000.parquet").write_bytes(b"half a fi")
     (moved / "_runs" / "2024-02-02" / "fedcba9876543210").mkdir(parents=True)
+    (moved / "notes").mkdir()
+    (moved / "notes" / "read me.txt").write_text("of the one who runs it")
     assert main(["verify", str(moved)]) == 0
-    assert main(["verify", str(moved), "--ds", "2024-02-02"]) == 2  # not published
+
+
+def test_verify_of_what_is_not_published(copy: SmallNight, tmp_path: Path) -> None:
+    assert main(["verify", str(copy.output), "--ds", "2024-02-02"]) == 2
+    assert main(["verify", str(tmp_path / "nothing here")]) == 2
 
 
 def test_a_copied_output_has_nothing_to_do(copy: SmallNight) -> None:
-    assert not run(night[0], copied, model=bundle).published
+    assert not copy.run().published
 
 
 def test_folders_are_mended(copy: SmallNight) -> None:
     """As after a kill between pointer and folders: one missing, one of another run, one left of a table now off."""
-    config, _ = night
-    shutil.rmtree(copied / "user2item")
-    (copied / "item2item" / f"ds={DS}" / "_SUCCESS").write_text("another run")
-    shutil.copytree(copied / "item2user", copied / "item2user_query_embeddings")
-    assert not run(config, copied, model=bundle).published
-    assert check_output(str(copied)) == ([DS], [])
-    assert not (copied / "item2user_query_embeddings" / f"ds={DS}").exists()
+    shutil.rmtree(copy.output / "user2item")
+    (copy.output / "item2item" / f"ds={DS}" / "_SUCCESS").write_text("another run")
+    shutil.copytree(copy.output / "item2user", copy.output / "item2user_query_embeddings")
+    assert len(copy.problems) >= 3
+    assert not copy.run().published
+    assert copy.problems == []
+    assert copy.published.projected("item2user_query_embeddings") == []
 
 
 @pytest.mark.parametrize("damage", ["lost", "changed"])
-def test_a_damaged_manifest_does_not_block_the_next_night(
-    damage: str, copy: SmallNight
-) -> None:
-    config, _ = night
-    manifest = copied / "_runs" / DS / pointer_run(copied) / "manifest.json"
+def test_a_damaged_manifest_does_not_block_the_next_night(damage: str, copy: SmallNight) -> None:
+    run, manifest = copy.pointer.run, copy.folder / "manifest.json"
     manifest.unlink() if damage == "lost" else manifest.write_text("{}")
-    assert run(config, copied, model=bundle).published  # the same night
-    assert check_output(str(copied)) == ([DS], [])
-    pointer = read_pointer(str(copied), DS)
-    assert pointer is not None
-    assert pointer.run not in pointer.previous
+    assert copy.run().published  # the same night
+    assert (copy.problems, copy.pointer.run, copy.pointer.previous) == ([], run, ())
     manifest.write_text("{}")
-    assert run(config, copied, model=bundle, sets=["tables.user2item.k=3"]).published  # and another one
-    assert check_output(str(copied)) == ([DS], [])
-
-
-def test_a_damaged_pointer_is_named(copy: SmallNight, capsys: pytest.CaptureFixture[str]) -> None:
-    (copied / "_published" / f"{DS}.json").write_text("{")
-    assert main(["verify", str(copied)]) == 1
-    assert "is not a pointer of this program" in capsys.readouterr().err
-    assert storage.list_names(str(copied / "_published"))
+    assert copy.run("tables.user2item.k=3").published  # and another one
+    assert (copy.problems, copy.pointer.previous) == ([], (run,))

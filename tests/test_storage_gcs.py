@@ -14,6 +14,7 @@ import pytest
 from gcs_server import CUT, RESET, GcsServer, emulated
 from google.api_core.exceptions import Unauthorized
 from google.auth.exceptions import DefaultCredentialsError, RefreshError
+from google.cloud.storage import blob
 
 from recbatch import storage
 from recbatch.errors import InputError, RecbatchError
@@ -21,14 +22,18 @@ from recbatch.storage import gcs_folders, gcs_objects
 from recbatch.storage.gcs_errors import explaining
 
 BASE = "gs://bucket/folder"
-LARGE = bytes(range(256)) * (36 << 10)  # 9 MiB: an upload of several requests
+BLOCK = 256 << 10
+LARGE = bytes(range(256)) * 2_500  # two blocks and a half
 
 
 @pytest.fixture
 def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    monkeypatch.setattr(gcs_objects, "WRITE_BLOCK_BYTES", 4 << 20)
+    monkeypatch.setattr(gcs_objects, "WRITE_BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(gcs_folders, "WRITE_BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(gcs_objects, "_READ_BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr(blob, "_MAX_MULTIPART_SIZE", BLOCK)
     monkeypatch.setattr(gcs_folders, "_MOST_WAIT_SECONDS", 0.02)
-    with emulated(monkeypatch, page_size=2, rewrite_bytes=4 << 20) as server:
+    with emulated(monkeypatch, page_size=2, rewrite_bytes=BLOCK) as server:
         yield server
 
 
@@ -164,22 +169,22 @@ def test_an_open_file_never_mixes_two_contents(gcs: GcsServer) -> None:
         assert source.read(10) == LARGE[:10]
         storage.delete(f"{BASE}/part")
         storage.put_if_absent(f"{BASE}/part", LARGE[::-1])
-        source.seek(6 << 20)
+        source.seek(2 * BLOCK)
         with pytest.raises(FileNotFoundError):
             source.read(10)
 
 
 def test_little_is_read_of_a_large_parquet_file(gcs: GcsServer) -> None:
-    values = pa.array(range(1_000_000), pa.int64())
+    values = pa.array(range(100_000), pa.int64())
     with storage.create(f"{BASE}/part") as (stream, _):
         table = pa.table({"a": values, "b": values, "c": values})
-        pq.write_table(table, stream, row_group_size=100_000, compression="none", use_dictionary=False)
-    assert storage.size_of(f"{BASE}/part") > 20 << 20
+        pq.write_table(table, stream, row_group_size=10_000, compression="none", use_dictionary=False)
+    assert storage.size_of(f"{BASE}/part") > 8 * BLOCK
     gcs.requests.clear()
     with storage.open_input(f"{BASE}/part") as source:
         file = pq.ParquetFile(source)
         assert len(gcs.asked("^GET")) == 2, "the size, then the footer"
-        assert file.read_row_group(9, ["b"]).column("b").equals(pa.chunked_array([values[900_000:]]))
+        assert file.read_row_group(9, ["b"]).column("b").equals(pa.chunked_array([values[90_000:]]))
     assert len(gcs.asked("^GET")) == 3
 
 

@@ -12,6 +12,12 @@ from recbatch.tables.read import read_manifest
 
 SUCCESS = "_SUCCESS"
 
+OUR_TABLES = frozenset(
+    ["user_embeddings", "item_embeddings", *TABLES]
+    + [f"{table}_{side}_embeddings" for table in TABLES for side in ("query", "candidate")]
+)
+"""Every folder of a table that a night may make."""
+
 
 def partition_uri(output: str, table: str, ds: str) -> str:
     """Folder of one table's date."""
@@ -58,7 +64,5 @@ def is_projected(output: str, ds: str, run: str, manifest: Mapping[str, Any]) ->
 
 def _stale_tables(output: str, ds: str, manifest: Mapping[str, Any]) -> list[str]:
     """Tables of ours that are switched off in this run, but have a folder of the date from an earlier one."""
-    ours = {"user_embeddings", "item_embeddings", *TABLES}
-    ours |= {f"{table}_{side}_embeddings" for table in TABLES for side in ("query", "candidate")}
-    there = ours & set(storage.list_names(output)) - set(manifest["tables"])
+    there = OUR_TABLES & set(storage.list_names(output)) - set(manifest["tables"])
     return sorted(table for table in there if storage.list_names(partition_uri(output, table, ds)))

@@ -14,7 +14,7 @@ from recbatch.errors import InputError, RecbatchError
 from recbatch.schemas import arrow_schema
 from recbatch.tables.files import content_sha256
 from recbatch.tables.pointer import published_dates, require_pointer
-from recbatch.tables.projection import SUCCESS, partition_uri
+from recbatch.tables.projection import OUR_TABLES, SUCCESS, partition_uri
 from recbatch.tables.read import read_manifest
 
 _PARTITION = re.compile(r"ds=(\d{4}-\d{2}-\d{2})")
@@ -127,7 +127,7 @@ def _stray_places(output: str, dates: set[str]) -> Iterator[str]:
     for table in _table_folders(output):
         for name in storage.list_names(storage.join(output, table)):
             match = _PARTITION.fullmatch(name)
-            if match is None:
+            if match is None and table in OUR_TABLES:
                 yield f"{storage.join(output, table, name)} is stray: it is no date of a table"
-            elif match[1] not in dates:
+            elif match is not None and match[1] not in dates:
                 yield f"{partition_uri(output, table, match[1])} is stray: {match[1]} is not published"
