@@ -114,12 +114,12 @@ def emulated(monkeypatch: pytest.MonkeyPatch, **settings: int) -> Iterator[GcsSe
     server.store.buckets["bucket"] = {}
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     monkeypatch.setattr(retry_unary, "exponential_sleep_generator", lambda *_, **__: itertools.repeat(0.0))
-    gcs_objects._client.cache_clear()
+    gcs_objects._client_of.cache_clear()
     try:
         yield server
     finally:
         server.close()
-        gcs_objects._client.cache_clear()
+        gcs_objects._client_of.cache_clear()
 
 
 class _Listener(ThreadingHTTPServer):

@@ -15,9 +15,7 @@ from recbatch.launch.training import train
 from recbatch.model.bundle import FORMAT, MANIFEST, file_list
 
 
-def given_bundle(
-    folder: Path, users: Vectors, items: Vectors, *, bias: int | None = None, last_event_us: int | None = None
-) -> Path:
+def given_bundle(folder: Path, users: Vectors, items: Vectors, *, bias: int | None = None) -> Path:
     """A bundle that gives every id its vector; ids without one are cold.
 
     Args:
@@ -25,7 +23,6 @@ def given_bundle(
         users: vectors by user id, all of one width; they may hold anything.
         items: vectors by item id, of the same width.
         bias: coordinate that the manifest names as a bias.
-        last_event_us: newest event that the manifest says it was trained on.
     """
     dim = max((len(vector) for vector in [*users.values(), *items.values()]), default=4)
     _lookup_tower(folder / "query", "user", users, dim)
@@ -45,7 +42,7 @@ def given_bundle(
         "normalize": False,
         "bias_coordinate": bias,
         "first_event_us": None,
-        "last_event_us": last_event_us,
+        "last_event_us": None,
         "model": Model(dim=dim).model_dump(mode="json"),
         "towers": {"query": _description("user", dim), "candidate": _description("item", dim)},
         "versions": {},
@@ -72,7 +69,7 @@ def trained_bundle(parent: Path) -> tuple[World, Path, Path]:
             events.append({"who": f"user {user}", "what": f"item {item}", "at": at, "stars": 4.0, "kind": "view"})
     world = World(events)
     folder = world.write(parent / "trained")
-    training = {"epochs": 40, "batch_size": 128, "learning_rate": 0.02, "early_stopping": None, "refit": False}
+    training = {"epochs": 30, "batch_size": 128, "learning_rate": 0.02, "early_stopping": None, "refit": False}
     config = world.config(folder, {"model": {"dim": 8, "training": training}})
     train(config, [], str(folder / "bundle"), DS, beam_arguments=[])
     return world, folder, folder / "bundle"

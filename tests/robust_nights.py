@@ -133,7 +133,7 @@ def _run(words: list[str], log: Path, prepare: Callable[..., None] | None, args:
     os._exit(code)
 
 
-# --- faults, called in the process that is to meet them ----------------------------------------------------------------
+# --- faults, called in the process that is to meet them -------------------------------------------------------------
 
 
 def die_at(module: str, function: str, call: int, *, after: bool) -> None:
@@ -155,7 +155,7 @@ def die_at(module: str, function: str, call: int, *, after: bool) -> None:
     setattr(owner, function, counted)
 
 
-# --- what is there ----------------------------------------------------------------------------------------------------
+# --- what is there --------------------------------------------------------------------------------------------------
 
 
 def run_parts(output: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""kill -9 at any moment, then the same command again: what an undisturbed run makes, and only what was missing is made."""
+"""kill -9 at any moment, then the same command again: only what is missing is made, and all is as if undisturbed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from robust_nights import (
+    TABLES,
     Inputs,
     assert_whole,
     contents,
@@ -24,6 +25,8 @@ from robust_nights import (
 from world import Published
 
 from recbatch.launch.nightly import Outcome
+
+pytestmark = pytest.mark.heavy
 
 STORAGE = "recbatch.storage.local"
 RANDOM = np.random.default_rng(20240309)
@@ -74,7 +77,7 @@ def resume(inputs: Inputs, output: Path, undisturbed: Path) -> None:
     assert_whole(output, undisturbed)
 
 
-@pytest.mark.parametrize("parts", [1, 9, *sorted(RANDOM.choice(np.arange(30, 80), 2, replace=False).tolist())])
+@pytest.mark.parametrize("parts", [9, *sorted(RANDOM.choice(np.arange(30, 80), 2, replace=False).tolist())])
 def test_killed_when_so_many_parts_are_there(inputs: Inputs, undisturbed: Path, tmp_path: Path, parts: int) -> None:
     """From outside, at whatever the process is doing then."""
     assert len(run_parts(undisturbed)) > 80
@@ -91,10 +94,9 @@ def test_killed_when_so_many_parts_are_there(inputs: Inputs, undisturbed: Path, 
     [
         ("_link", 3, False),  # a slice is encoded, but has no name yet
         ("_link", 5, True),  # it has one, but nobody knows
-        *(("_link", int(call), bool(call % 2)) for call in sorted(RANDOM.choice(np.arange(10, 80), 2, replace=False))),
+        ("_link", int(RANDOM.integers(30, 80)), False),
         ("compare_and_swap", 1, False),  # all is audited, nothing is published
         ("compare_and_swap", 1, True),  # published, but the folders do not show it
-        ("_swap", 1, False),  # the first table's new folder is ready
         ("_swap", 3, True),  # half of the tables show it
     ],
 )
@@ -129,57 +131,53 @@ def test_a_killed_first_night_hides_no_published_one(inputs: Inputs, undisturbed
     output = tmp_path / "out"
     inputs.recommend(output)
     before = contents(output)
-    process = start(
-        [*inputs.words(output), "--set", "tables.user2item.k=3"], tmp_path / "log", _die, "_link", 60, True
-    )
+    process = start([*inputs.words(output), "--set", "tables.user2item.k=3"], tmp_path / "log", _die, "_link", 60, True)
     assert end(process) == -signal.SIGKILL
-    shown = {name: checksum for name, checksum in contents(output).items() if name in before}
-    assert shown == before or "4_tables/user2item/part-00000.parquet" in shown
+    shown = {name: checksum for name, checksum in contents(output).items() if name.split("/")[0] in TABLES}
+    assert shown == {name: checksum for name, checksum in before.items() if name.split("/")[0] in TABLES}
     assert Published(output).manifest["identity"]["config"]["tables"]["user2item"]["k"] == 10
     assert leftovers(output) == []
     assert inputs.recommend(output, "tables.user2item.k=3").published
     assert max(rank for _, rank, _, _ in Published(output).rows("user2item")) == 3
 
 
-@pytest.mark.heavy
-class TestTraining:
-    """Kills while the model is being trained."""
+@pytest.fixture(scope="module")
+def trained(inputs: Inputs) -> Path:
+    """A night with a training that nobody disturbs."""
+    assert inputs.nightly(inputs.folder / "trained").published
+    return inputs.folder / "trained"
 
-    @pytest.fixture(scope="class")
-    def trained(self, inputs: Inputs) -> Path:
-        """A night with a training that nobody disturbs."""
-        assert inputs.nightly(inputs.folder / "trained").published
-        return inputs.folder / "trained"
 
-    @pytest.mark.parametrize(
-        "moment",
-        [
-            "*.training/checkpoints/measured.npz",
-            "*.training/checkpoints/refit.npz",
-            "*.training/bundle/candidate/saved_model.pb",
-        ],
-    )
-    def test_killed_in_training(self, inputs: Inputs, trained: Path, tmp_path: Path, moment: str) -> None:
-        output = tmp_path / "out"
-        process = start(inputs.training_words(output), tmp_path / "log")
-        wait_for(lambda: any((output / "_models").glob(moment)), process)
-        kill(process)
-        assert not any((output / "_models").glob("*/manifest.json"))
-        before = marks(output)
-        assert inputs.nightly(output).published
-        assert {name: mark for name, mark in marks(output).items() if name in before} == before
-        assert_whole(output, trained)
-        assert weights(output) == weights(trained)
-        assert not list((output / "_models").glob("*.training/checkpoints"))
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "*.training/checkpoints/measured.npz",
+        "*.training/checkpoints/refit.npz",
+        "*.training/bundle/candidate/saved_model.pb",
+    ],
+)
+def test_killed_in_training(inputs: Inputs, trained: Path, tmp_path: Path, moment: str) -> None:
+    output = tmp_path / "out"
+    process = start(inputs.training_words(output), tmp_path / "log")
+    wait_for(lambda: any((output / "_models").glob(moment)), process)
+    kill(process)
+    assert not any((output / "_models").glob("*/manifest.json"))
+    before = marks(output)
+    assert inputs.nightly(output).published
+    assert {name: mark for name, mark in marks(output).items() if name in before} == before
+    assert_whole(output, trained)
+    assert weights(output) == weights(trained)
+    assert not list((output / "_models").glob("*.training/checkpoints"))
 
-    def test_killed_when_the_bundle_is_in_place(self, inputs: Inputs, trained: Path, tmp_path: Path) -> None:
-        output = tmp_path / "out"
-        process = start(inputs.training_words(output), tmp_path / "log", _die, "_move", 1, True)
-        assert end(process) == -signal.SIGKILL
-        assert any((output / "_models").glob("*/manifest.json"))
-        inputs.nightly(output)
-        assert_whole(output, trained)
-        assert weights(output) == weights(trained)
+
+def test_killed_when_the_bundle_is_in_place(inputs: Inputs, trained: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    process = start(inputs.training_words(output), tmp_path / "log", _die, "_move", 1, True)
+    assert end(process) == -signal.SIGKILL
+    assert any((output / "_models").glob("*/manifest.json"))
+    inputs.nightly(output)
+    assert_whole(output, trained)
+    assert weights(output) == weights(trained)
 
 
 def weights(output: Path) -> dict[str, bytes]:

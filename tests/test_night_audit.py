@@ -134,25 +134,22 @@ def swap_two_candidates(path: Path) -> None:
 
 
 CORRUPTIONS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a flipped bit": (flip_a_byte, "cannot be read back"),
-    "swapped candidates": (swap_two_candidates, "scores of sampled queries are not those of the published vectors"),
+    "item2item": (flip_a_byte, "cannot be read back"),
+    "user2user": (swap_two_candidates, "scores of sampled queries are not those of the published vectors"),
 }
+"""What happens to the second part of a table, and what is said about it."""
 
 
-@pytest.mark.parametrize("corruption", list(CORRUPTIONS))
-def test_what_goes_bad_after_the_search_is_not_published(
-    corruption: str, copy: SmallNight, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Readers keep the night that they have; with the bad part removed a rerun makes that part alone."""
-    corrupt, message = CORRUPTIONS[corruption]
+def test_what_goes_bad_after_the_search_is_not_published(copy: SmallNight, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers keep the night that they have; with the bad parts removed a rerun makes these alone."""
     search = Search.__call__
-    bad: list[Path] = []
+    bad: dict[str, Path] = {}
 
     def search_and_corrupt(self: Search, *arguments: Any) -> Any:
         result = search(self, *arguments)
-        if self.job.name == "item2item" and result.number == 1:
-            bad.append(Path(result.part.uri))
-            corrupt(bad[0])
+        if self.job.name in CORRUPTIONS and result.number == 1:
+            bad[self.job.name] = Path(result.part.uri)
+            CORRUPTIONS[self.job.name][0](bad[self.job.name])
         return result
 
     before, files = copy.pointer, snapshot(copy.output / "item2item")
@@ -160,16 +157,20 @@ def test_what_goes_bad_after_the_search_is_not_published(
         patch.setattr(Search, "__call__", search_and_corrupt)
         with pytest.raises(RecbatchError, match="not published, readers keep what they have") as failure:
             copy.run("tables.item2item.k=3")
-    assert f"{bad[0]}: " in str(failure.value)
-    assert message in str(failure.value)
+    for table, (_, message) in CORRUPTIONS.items():
+        assert f"{bad[table]}: " in str(failure.value)
+        assert message in str(failure.value)
     assert copy.pointer == before
     assert snapshot(copy.output / "item2item") == files
     assert copy.problems == []
 
-    bad[0].unlink()
+    for path in bad.values():
+        path.unlink()
     assert copy.run("tables.item2item.k=3").published
-    assert copy.published.manifest["work"]["item2item"] == {"made": 1, "found": 2}
+    work = copy.published.manifest["work"]
+    assert (work["item2item"], work["user2user"]) == ({"made": 1, "found": 2}, {"made": 1, "found": 1})
     check_table(copy.published, "item2item", small_world(), Rules(), {"k": 3}, bias=BIAS)
+    check_table(copy.published, "user2user", small_world(), Rules(), {}, bias=BIAS)
 
 
 def test_a_part_that_never_arrived_is_not_published(copy: SmallNight, monkeypatch: pytest.MonkeyPatch) -> None:

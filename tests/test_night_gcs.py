@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from recbatch.tables.read import read_manifest, read_table
 
 pytestmark = pytest.mark.heavy
 
+CONFIG = "gs://bucket/config.yaml"
 OUTPUT = "gs://bucket/nights"
 TABLES = ("user2item", "item2item", "user2user", "item2user", "user_embeddings", "item_embeddings")
 TRAINING = {"epochs": 1, "batch_size": 64, "early_stopping": None, "refit": False}
@@ -77,8 +76,8 @@ def night(gcs: GcsServer, folder: Path) -> str:
     return require_pointer(OUTPUT, DS).run
 
 
-def nightly(*words: str) -> int:
-    return main(["nightly", "gs://bucket/config.yaml", "--output", OUTPUT, "--ds", DS, *words])
+def nightly() -> int:
+    return main(["nightly", CONFIG, "--output", OUTPUT, "--ds", DS])
 
 
 def without_footer(uri: str) -> bytes:
@@ -93,30 +92,26 @@ def parts(output: str, table: str) -> list[str]:
 
 
 def test_the_tables_are_those_of_a_local_night(night: str, folder: Path, tmp_path: Path) -> None:
-    """Byte for byte, with the model of the one on gs://, and with a local copy of it."""
-    (model,) = {name for name in storage.list_names(f"{OUTPUT}/_models") if not name.startswith(".")}
-    copy = storage.fetch_folder(f"{OUTPUT}/_models/{model}", checksums(f"{OUTPUT}/_models/{model}"))
-    shutil.copytree(copy, tmp_path / "model")
-    for number, bundle in enumerate((f"{OUTPUT}/_models/{model}", str(tmp_path / "model"))):
-        output = str(tmp_path / f"night {number}")
-        assert main(["recommend", f"{folder}/config.yaml", "--output", output, "--ds", DS, "--model", bundle]) == 0
-        for table in TABLES:
-            ours, theirs = parts(OUTPUT, table), parts(output, table)
-            assert [without_footer(uri) for uri in ours] == [without_footer(uri) for uri in theirs]
-            assert read_table(OUTPUT, table, DS).equals(read_table(output, table, DS))
+    """Byte for byte, by the model that was trained on gs://."""
+    assert recommend(f"{folder}/config.yaml", str(tmp_path), model()) == 0
+    for table in TABLES:
+        ours, theirs = parts(OUTPUT, table), parts(str(tmp_path), table)
+        assert [without_footer(uri) for uri in ours] == [without_footer(uri) for uri in theirs]
+        assert read_table(OUTPUT, table, DS).equals(read_table(str(tmp_path), table, DS))
     assert read_table(OUTPUT, "user2item", DS).num_rows == 50 * (60 - 5)
 
 
-def checksums(bundle: str) -> dict[str, str]:
-    files = storage.list_files(bundle)
-    return {
-        file.uri.removeprefix(f"{bundle}/"): f"sha256:{hashlib.sha256(storage.read_bytes(file.uri)).hexdigest()}"
-        for file in files
-    }
+def model() -> str:
+    """The bundle of the published night."""
+    return storage.join(OUTPUT, read_manifest(OUTPUT, require_pointer(OUTPUT, DS))["model"]["bundle"])
 
 
-def test_an_index_is_fetched_and_finds_what_a_local_one_does(gcs: GcsServer, tmp_path: Path) -> None:
-    items = [f"item {number}" for number in range(1_200)]
+def recommend(config: str, output: str, model: str, *words: str) -> int:
+    return main(["recommend", config, "--output", output, "--ds", DS, "--model", model, *words])
+
+
+def test_an_index_is_stored_and_fetched(gcs: GcsServer, tmp_path: Path) -> None:
+    items = [f"item {number}" for number in range(1_000)]
     world = pairs_world([("user", "item 1"), ("user", "item 2")], items=items)
     bundle = given_bundle(tmp_path / "bundle", random_vectors(["user"]), random_vectors(items))
     storage.put_folder_if_absent(bundle, "gs://bucket/given", "manifest.json")
@@ -125,31 +120,22 @@ def test_an_index_is_fetched_and_finds_what_a_local_one_does(gcs: GcsServer, tmp
     settings = {
         "tables": {"user2item": off, "user2user": off, "item2user": off, "item2item": item2item},
         "index": {"kind": "scann"},
-        "run": {"range_ids": 500},
     }
     config = world.config(world.write(tmp_path / "world"), settings)
-    outputs = {"gs://bucket/given": "gs://bucket/indexed", str(bundle): str(tmp_path / "indexed")}
-    for model, output in outputs.items():
-        assert main(["recommend", config, "--output", output, "--ds", DS, "--model", model]) == 0
-        manifest = read_manifest(output, require_pointer(output, DS))
-        assert manifest["tables"]["item2item"]["index"]["kind"] == "scann"
+    output = "gs://bucket/indexed"
+    assert recommend(config, output, "gs://bucket/given") == 0
+    manifest = read_manifest(output, require_pointer(output, DS))
+    assert manifest["tables"]["item2item"]["index"]["kind"] == "scann"
     assert gcs.asked("^GET /download.*indexed/_runs/.*scann")
-    first, second = (read_table(output, "item2item", DS) for output in outputs.values())
-    assert first.num_rows == 1_200 * 5
-    assert first.equals(second)
+    assert read_table(output, "item2item", DS).num_rows == 1_000 * 5
 
 
 def test_nothing_is_left_but_what_belongs_there(night: str) -> None:
     assert storage.list_names(OUTPUT) == sorted(["_models", "_published", "_runs", *TABLES])
-    assert storage.list_names(f"{OUTPUT}/_models") == [storage.name_of(model_of(OUTPUT))]
+    assert storage.list_names(f"{OUTPUT}/_models") == [storage.name_of(model())]
     for table in TABLES:
         names = [storage.name_of(uri) for uri in parts(OUTPUT, table)]
         assert storage.list_names(f"{OUTPUT}/{table}/ds={DS}") == ["_SUCCESS", *names]
-
-
-def model_of(output: str) -> str:
-    bundle: str = read_manifest(output, require_pointer(output, DS))["model"]["bundle"]
-    return bundle
 
 
 def test_a_second_run_changes_nothing(gcs: GcsServer, night: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,12 +175,11 @@ def test_show(night: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_night_survives_bad_days(gcs: GcsServer, night: str, tmp_path: Path) -> None:
     """One request in eight fails, half of them after having been carried out."""
-    model = f"{OUTPUT}/{model_of(OUTPUT)}"
     whats = (503, RESET, 429, 500)
     for number in range(200):
         gcs.fail(".", whats[number % 4], skip=8 * number + number % 5, done=number % 2 == 0)
     output = "gs://bucket/bad days"
-    assert main(["recommend", "gs://bucket/config.yaml", "--output", output, "--ds", DS, "--model", model]) == 0
+    assert recommend(CONFIG, output, model()) == 0
     assert sum(fault.hits > fault.skip for fault in gcs.faults) > 30
     gcs.faults.clear()
     for table in TABLES:
@@ -210,8 +195,7 @@ def test_an_input_replaced_during_the_night_is_noticed(
     data = storage.read_bytes(uri)
     gcs.meanwhile("^POST /upload", lambda: replace(uri, data))
     output = "gs://bucket/noticed"
-    words = ["--model", f"{OUTPUT}/{model_of(OUTPUT)}", "--set", "run.slice_rows=100"]
-    assert main(["recommend", "gs://bucket/config.yaml", "--output", output, "--ds", DS, *words]) == 1
+    assert recommend(CONFIG, output, model(), "--set", "run.slice_rows=100") == 1
     assert f"{uri} was replaced during the run" in capsys.readouterr().err
     assert require_pointer(OUTPUT, DS).run == night
     assert not storage.list_names(f"{output}/_published")
@@ -224,7 +208,7 @@ def test_wrong_paths_are_sentences(gcs: GcsServer, folder: Path, capsys: pytest.
         (["--output", OUTPUT, "--set", "inputs.users.path=gs://bucket/user.parquet"], "gs://bucket/users.parquet"),
         (["--output", OUTPUT, "--set", "inputs.users.path=gs://buket/users.parquet"], "gs://buket does not exist"),
     ):
-        assert main(["nightly", "gs://bucket/config.yaml", "--ds", DS, *words]) == 2
+        assert main(["nightly", CONFIG, "--ds", DS, *words]) == 2
         error = capsys.readouterr().err
         assert sentence in error
         assert "Traceback" not in error
@@ -236,7 +220,8 @@ def test_another_input_replaces_the_night_and_leaves_no_old_file(gcs: GcsServer,
     """The last of this module, as it changes what the others look at. Wider ranges make fewer files."""
     before = {table: storage.list_names(f"{OUTPUT}/{table}/ds={DS}") for table in TABLES}
     storage.delete("gs://bucket/events/day=1/part.parquet")
-    assert nightly("--set", "run.range_ids=1000", "--set", "tables.item2user.enabled=false") == 0
+    wider = ("--set", "run.range_ids=1000", "--set", "tables.item2user.enabled=false")
+    assert recommend(CONFIG, OUTPUT, model(), *wider) == 0
     pointer = require_pointer(OUTPUT, DS)
     assert pointer.run != night
     assert pointer.previous == (night,)

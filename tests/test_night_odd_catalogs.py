@@ -35,11 +35,12 @@ def without_scann(monkeypatch: pytest.MonkeyPatch) -> None:
 def night(
     folder: Path, world: World, users: Vectors, items: Vectors, settings: dict[str, Any] | None = None
 ) -> Published:
-    """Publish the night of a world by a bundle of given vectors, and see that it verifies."""
+    """Publish the night of a world by a bundle of given vectors; see that it verifies and can be shown."""
     bundle = given_bundle(folder / "bundle", users, items)
     config = world.config(world.write(folder), {"index": {"kind": "scann"}} | (settings or {}))
     assert run(config, folder / "out", model=bundle).published
     assert check_output(str(folder / "out")) == ([DS], [])
+    assert main(["show", str(folder / "out"), "--ds", DS]) == 0
     return Published(folder / "out")
 
 
@@ -58,16 +59,16 @@ def numbered(prefix: str, count: int) -> list[str]:
     [
         (["u1", "u2"], [], True),  # events name items that the empty table does not have
         ([], ["i1", "i2"], True),
-        (["u1", "u2"], ["i1"], False),
         ([], [], False),
     ],
-    ids=["no items", "no users", "no events", "nothing at all"],
+    ids=["no items", "no users", "nothing at all"],
 )
 def test_an_empty_side(tmp_path: Path, users: list[str], items: list[str], events: bool) -> None:
     pairs = [("u1", "i1"), ("u2", "i1")] if events else []
     world = pairs_world(pairs, users=users, items=items)
     published = night(tmp_path, world, random_vectors(["u1", "u2"]), random_vectors(["i1", "i2"]))
     assert_tables(published, world)
+    assert published.manifest["counts"]["interactions"]["rows"] == len(pairs)
     sizes = {"user": len(users), "item": len(items)}
     for table in (*SIDES, *EMBEDDINGS):
         files = published.manifest["tables"][table]["files"]
@@ -147,8 +148,9 @@ def test_vectors_that_an_index_must_not_get(tmp_path: Path) -> None:
 
 
 def test_invalid_vectors_fail_the_night_only_above_the_limit(tmp_path: Path) -> None:
+    """Nor does it matter that some users have never done anything."""
     users, items = numbered("u", 20), numbered("i", 30)
-    world = pairs_world([(user, item) for user in users for item in items[:3]], items=items)
+    world = pairs_world([(user, item) for user in users[5:] for item in items[:3]], users=users, items=items)
     item_vectors = random_vectors(items)
     for name, value in zip(items[4:7], [np.nan, np.inf, 0.0], strict=True):
         item_vectors[name] = np.full(6, value, np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import google.auth
@@ -202,14 +203,14 @@ def test_the_marker_goes_first_and_comes_last(gcs: GcsServer) -> None:
     for number in range(3):
         storage.put_if_absent(f"{BASE}/run/{number}", LARGE if number == 1 else b"rows")
     target = f"{BASE}/table/ds=1"
-    storage.replace_folder(target, {"old": b"rows", "part-0": b"rows", "_SUCCESS": b"1"}, "_SUCCESS")
+    storage.replace_folder(target, {"0-old": b"rows", "part-0": b"rows", "_SUCCESS": b"1"}, "_SUCCESS")
     gcs.requests.clear()
     storage.replace_folder(target, {**{f"part-{n}": f"{BASE}/run/{n}" for n in range(3)}, "_SUCCESS": b"2"}, "_SUCCESS")
     changes = [request.partition("?")[0] for request in gcs.asked("^(DELETE|POST)")]
     place = "/storage/v1/b/bucket/o/folder"
     copies = [f"POST {place}/run/{n}/rewriteTo/b/bucket/o/folder/table/ds=1/part-{n}" for n in (0, 1, 1, 1, 2)]
     assert changes[0] == f"DELETE {place}/table/ds=1/_SUCCESS"
-    assert sorted(changes[1:3]) == [f"DELETE {place}/table/ds=1/old", f"DELETE {place}/table/ds=1/part-0"]
+    assert sorted(changes[1:3]) == [f"DELETE {place}/table/ds=1/0-old", f"DELETE {place}/table/ds=1/part-0"]
     assert sorted(changes[3:8]) == copies
     assert changes[8:] == ["POST /upload/storage/v1/b/bucket/o"]
     assert gcs.asked("^GET /download") == [], "nothing is fetched to be copied"
@@ -222,7 +223,8 @@ def test_a_replaced_folder_bears_failures(gcs: GcsServer, what: int | str, done:
     storage.put_if_absent(f"{BASE}/run/1", b"rows")
     for request in ("^DELETE", "rewriteTo.*part-0", "rewriteTo.*part-1", "rewriteToken", "^POST /upload"):
         gcs.fail(request, what, done=done)
-    contents = {"part-0": f"{BASE}/run/0", "part-1": f"{BASE}/run/1", "note": b"bytes", "_SUCCESS": b"1"}
+    parts: dict[str, str | bytes] = {"part-0": f"{BASE}/run/0", "part-1": f"{BASE}/run/1"}
+    contents = parts | {"note": b"bytes", "_SUCCESS": b"1"}
     storage.replace_folder(f"{BASE}/table", contents, "_SUCCESS")
     assert {name: storage.read_bytes(f"{BASE}/table/{name}") for name in storage.list_names(f"{BASE}/table")} == {
         "part-0": LARGE,
@@ -230,6 +232,12 @@ def test_a_replaced_folder_bears_failures(gcs: GcsServer, what: int | str, done:
         "note": b"bytes",
         "_SUCCESS": b"1",
     }
+
+
+def test_a_part_that_is_gone_is_named(gcs: GcsServer) -> None:
+    with pytest.raises(FileNotFoundError, match="folder/run/0"):
+        storage.replace_folder(f"{BASE}/table", {"part-0": f"{BASE}/run/0", "_SUCCESS": b"1"}, "_SUCCESS")
+    assert not storage.exists(f"{BASE}/table/_SUCCESS")
 
 
 def test_two_that_replace_a_folder_do_not_mix(gcs: GcsServer) -> None:
@@ -257,8 +265,8 @@ def test_two_that_replace_a_folder_do_not_mix(gcs: GcsServer) -> None:
 
 def test_a_folder_that_never_rests_is_an_error_without_marker(gcs: GcsServer) -> None:
     for skip in range(gcs_folders._ATTEMPTS):
-        name = f"{BASE}/table/stray-{skip}"
-        gcs.meanwhile("^POST /upload.*multipart$", lambda name=name: storage.put_if_absent(name, b"x"), skip=skip)
+        stray = partial(storage.put_if_absent, f"{BASE}/table/stray-{skip}", b"x")
+        gcs.meanwhile("^POST /upload.*multipart$", stray, skip=skip)
     with pytest.raises(RecbatchError, match="keeps being changed by another run; let it end, then run again"):
         storage.replace_folder(f"{BASE}/table", {"part-0": b"rows", "_SUCCESS": b"1"}, "_SUCCESS")
     assert not storage.exists(f"{BASE}/table/_SUCCESS")
@@ -383,7 +391,7 @@ def test_no_credentials_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setattr(google.auth, "default", none)
-    gcs_objects._client.cache_clear()
+    gcs_objects._client_of.cache_clear()
     with pytest.raises(InputError, match="no Google Cloud credentials .Your default credentials were not found.; run"):
         storage.read_bytes("gs://bucket/a")
 

@@ -62,8 +62,6 @@ def run_pipeline(
         if options.view_as(TestOptions).dry_run or options.view_as(StandardOptions).no_wait_until_finish:
             return Ran(finished=False)
         state = result.wait_until_finish()
-    except RecbatchError:
-        raise
     except Exception as error:
         if str(error).rpartition("\n")[2].startswith("KeyboardInterrupt"):  # it was in a work item
             raise KeyboardInterrupt from None
@@ -87,6 +85,8 @@ def _check_reachable(options: PipelineOptions, uris: Iterable[str]) -> None:
 
 def _unrecorded(error: Exception) -> RecbatchError:
     """A failure that no work item could write down: the runner's last line is the exception, the rest its traceback."""
+    if isinstance(error, RecbatchError):
+        return error
     lines = str(error).strip().splitlines() or [type(error).__name__]
     failure = RecbatchError(f"the runner failed: {lines[-1]}; a rerun goes on where it stopped")
     failure.add_note("".join(traceback.format_exception(error)))

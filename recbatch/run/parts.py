@@ -98,9 +98,6 @@ def make_part(uri: str, item: str, inputs: str, layout: Layout | Callable[[pa.Sc
         inputs: checksum of what it is made from.
         layout: how it is written; a function gets the schema of the first table, where only that tells.
         make: called only if the part is not there.
-
-    Raises:
-        OSError: it cannot be written; names the part.
     """
     with contextlib.suppress(FileNotFoundError):
         found = _read_footer(uri, item, inputs)
@@ -111,17 +108,12 @@ def make_part(uri: str, item: str, inputs: str, layout: Layout | Callable[[pa.Sc
     counts: dict[str, int] = {}
     rows = 0
     settled, tables = _settled(layout, iter(make(counts)))
-    try:
-        with storage.create(uri) as (stream, created), settled.writer(stream) as writer:
-            for table in tables:
-                writer.write_table(table, row_group_size=max(table.num_rows, 1))
-                rows += table.num_rows
-            footer = {"item": item, "inputs": inputs, "rows": rows, "counts": counts}
-            writer.add_key_value_metadata({_FOOTER_KEY: json.dumps(footer, sort_keys=True)})
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, uri) from error
+    with storage.create(uri) as (stream, created), settled.writer(stream) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            rows += table.num_rows
+        footer = {"item": item, "inputs": inputs, "rows": rows, "counts": counts}
+        writer.add_key_value_metadata({_FOOTER_KEY: json.dumps(footer, sort_keys=True)})
     part = existing_part(uri, item, inputs)
     if part is None:
         raise OSError(f"{uri}: the part just written cannot be read back; check the disk or bucket it is on")

@@ -11,11 +11,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
-from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from recbatch.errors import InputError, RecbatchError
-from recbatch.storage.gcs_errors import explained
+from recbatch.storage.gcs_errors import explained, explaining
 from recbatch.storage.gcs_objects import (
     WRITE_BLOCK_BYTES,
     blob_of,
@@ -75,7 +74,7 @@ def put_folder_if_absent(folder: Path, uri: str, last: str) -> bool:
         winner = read_bytes(decision).decode()
         if not exists(f"{uri}/{last}"):
             _copy_folder(winner, uri, last)
-    except (NotFound, FileNotFoundError):
+    except FileNotFoundError:
         # Whoever has completed the folder tidies up; a decision that was made later decides nothing.
         if not exists(f"{uri}/{last}"):
             delete(decision)
@@ -89,10 +88,7 @@ def put_folder_if_absent(folder: Path, uri: str, last: str) -> bool:
 
 def _copy_folder(source: str, target: str, last: str) -> None:
     _each(lambda file: _put(f"{source}/{file}", f"{target}/{file}"), _below(source) - {last})
-    try:
-        _copy(f"{source}/{last}", blob_of(f"{target}/{last}"), only_if_absent=True)
-    except PreconditionFailed:  # another has copied the same files
-        return
+    _put(f"{source}/{last}", f"{target}/{last}")
 
 
 @explained
@@ -140,11 +136,11 @@ def _put(source: str | bytes | Path, target: str) -> str:
     return str(blob.crc32c)
 
 
-def _copy(source: str, target: Any, only_if_absent: bool = False) -> None:
+def _copy(source: str, target: Any) -> None:
     """Copy on the server; large objects take several calls."""
-    condition = {"if_generation_match": 0} if only_if_absent else {}
     token = None
-    while True:
-        token, _, _ = target.rewrite(blob_of(source), token=token, retry=DEFAULT_RETRY, **condition)
-        if token is None:
-            return
+    with explaining(source):
+        while True:
+            token, _, _ = target.rewrite(blob_of(source), token=token, retry=DEFAULT_RETRY)
+            if token is None:
+                return

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from io import BytesIO
@@ -32,14 +33,20 @@ WRITE_BLOCK_BYTES = 32 << 20  # of uploads too large for one request; the librar
 _WRITERS = "recbatch-writers"
 _KEPT_WRITERS = 20
 
+_creating = threading.Lock()
+
+
+def _client() -> cloud.Client:
+    with _creating:  # the first requests may come from many threads at once
+        return _client_of(os.getpid())  # a connection must not be shared by two processes
+
 
 @functools.cache
-def _client() -> cloud.Client:
+def _client_of(process: int) -> cloud.Client:
+    # The library asks for the bucket at every object that is not there, only to label traces that nobody takes.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     # Without a project: objects need none, and the credentials of a person often name none.
     return cloud.Client(project=None)
-
-
-os.register_at_fork(after_in_child=_client.cache_clear)  # a connection must not be shared by two processes
 
 
 def _split(uri: str) -> tuple[str, str]:

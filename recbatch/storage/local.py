@@ -95,12 +95,23 @@ def create(uri: str) -> Iterator[tuple[BinaryIO, Created]]:
     folder = os.path.dirname(uri)
     os.makedirs(folder, exist_ok=True)
     created = Created()
-    with _temporary(folder) as (stream, name):
+    with _naming(uri), _temporary(folder) as (stream, name):
         yield stream, created
         stream.flush()
         os.fsync(stream.fileno())
         created.won = _link(name, uri)
     _sync_folder(folder)
+
+
+@contextlib.contextmanager
+def _naming(uri: str) -> Iterator[None]:
+    """Errors of the operating system say which file they are about; those of an open file do not know it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, uri) from error
 
 
 @contextlib.contextmanager
@@ -194,7 +205,7 @@ def compare_and_swap(uri: str, expected: bytes | None, data: bytes) -> bool:
             return False
         # Under the lock one name serves all: the next one writes over what a kill has left.
         name = os.path.join(folder, f".temporary-{os.path.basename(uri)}")
-        with open(name, "wb") as stream:
+        with _naming(uri), open(name, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())

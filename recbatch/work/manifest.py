@@ -23,7 +23,7 @@ _MODEL_KEYS = ("fingerprint", "metrics", "steps", "heldout", "refit", "seconds")
 def make_manifest(plan: Plan, results: Results, tables: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest, JSON-able. All paths are relative to the output."""
     night = plan.night
-    bundle, counts = read_bundle_manifest(night.bundle.uri), _counts(results)
+    bundle, counts = read_bundle_manifest(night.bundle.uri), _counts(plan, results)
     return {
         "format": FORMAT,
         "ds": night.ds,
@@ -98,11 +98,13 @@ def _entry(night: Night, schema: str, audits: list[PartAudit]) -> dict[str, Any]
     }
 
 
-def _counts(results: Results) -> dict[str, dict[str, int]]:
+def _counts(plan: Plan, results: Results) -> dict[str, dict[str, int]]:
+    nothing = {"rows": 0, "accepted": 0, "quarantined": 0}  # an input without rows has no slices
     counts = {
-        source: dict(sorted(added(s.counts for s in results.samples if s.source == source).items()))
-        for source in ("interactions", "users", "items")
-        if any(sample.source == source for sample in results.samples)
+        source.name: dict(
+            sorted(added([nothing, *(s.counts for s in results.samples if s.source == source.name)]).items())
+        )
+        for source in plan.inputs.sources
     }
     return counts | {f"{entity}_profiles": dict(sorted(results.counts(entity).items())) for entity in ("user", "item")}
 
