@@ -1,49 +1,29 @@
-"""The storage room on Google Cloud Storage: what only a service has, such as bad days."""
+"""The storage room on Google Cloud Storage: retries, races, and what else only a service has."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
-import google.auth
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from gcs_server import CUT, RESET, GcsServer, emulated
-from google.api_core.exceptions import Unauthorized
-from google.auth.exceptions import DefaultCredentialsError, RefreshError
-from google.cloud.storage import blob
+from gcs_blocks import BASE, BLOCK, LARGE, bad_days, small_blocks
+from gcs_server import CUT, RESET, GcsServer
 
 from recbatch import storage
-from recbatch.errors import InputError, RecbatchError
-from recbatch.storage import gcs_folders, gcs_objects
-from recbatch.storage.gcs_errors import explaining
+from recbatch.errors import InputError
+from recbatch.storage import gcs_objects
 
-BASE = "gs://bucket/folder"
-BLOCK = 256 << 10
-LARGE = bytes(range(256)) * 2_500  # two blocks and a half
+sizes = pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "large"])
 
 
 @pytest.fixture
 def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
-    monkeypatch.setattr(gcs_objects, "WRITE_BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr(gcs_folders, "WRITE_BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr(gcs_objects, "_READ_BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr(blob, "_MAX_MULTIPART_SIZE", BLOCK)
-    monkeypatch.setattr(gcs_folders, "_MOST_WAIT_SECONDS", 0.02)
-    with emulated(monkeypatch, page_size=2, rewrite_bytes=BLOCK) as server:
+    with small_blocks(monkeypatch) as server:
         yield server
-
-
-bad_days = pytest.mark.parametrize(
-    ("what", "done"),
-    [(503, False), (503, True), (429, False), (500, True), (RESET, False), (RESET, True)],
-    ids=["503", "503, but done", "429", "500, but done", "reset", "reset, but done"],
-)
-sizes = pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "large"])
 
 
 @sizes
@@ -199,131 +179,6 @@ def test_a_value_changed_or_written_again_changes_the_checksum(gcs: GcsServer) -
     assert len({checksum.split(";")[0] for checksum in seen}) == 2
 
 
-def test_the_marker_goes_first_and_comes_last(gcs: GcsServer) -> None:
-    for number in range(3):
-        storage.put_if_absent(f"{BASE}/run/{number}", LARGE if number == 1 else b"rows")
-    target = f"{BASE}/table/ds=1"
-    storage.replace_folder(target, {"0-old": b"rows", "part-0": b"rows", "_SUCCESS": b"1"}, "_SUCCESS")
-    gcs.requests.clear()
-    storage.replace_folder(target, {**{f"part-{n}": f"{BASE}/run/{n}" for n in range(3)}, "_SUCCESS": b"2"}, "_SUCCESS")
-    changes = [request.partition("?")[0] for request in gcs.asked("^(DELETE|POST)")]
-    place = "/storage/v1/b/bucket/o/folder"
-    copies = [f"POST {place}/run/{n}/rewriteTo/b/bucket/o/folder/table/ds=1/part-{n}" for n in (0, 1, 1, 1, 2)]
-    assert changes[0] == f"DELETE {place}/table/ds=1/_SUCCESS"
-    assert sorted(changes[1:3]) == [f"DELETE {place}/table/ds=1/0-old", f"DELETE {place}/table/ds=1/part-0"]
-    assert sorted(changes[3:8]) == copies
-    assert changes[8:] == ["POST /upload/storage/v1/b/bucket/o"]
-    assert gcs.asked("^GET /download") == [], "nothing is fetched to be copied"
-    assert storage.read_bytes(f"{target}/part-1") == LARGE
-
-
-@bad_days
-def test_a_replaced_folder_bears_failures(gcs: GcsServer, what: int | str, done: bool) -> None:
-    storage.put_if_absent(f"{BASE}/run/0", LARGE)
-    storage.put_if_absent(f"{BASE}/run/1", b"rows")
-    for request in ("^DELETE", "rewriteTo.*part-0", "rewriteTo.*part-1", "rewriteToken", "^POST /upload"):
-        gcs.fail(request, what, done=done)
-    parts: dict[str, str | bytes] = {"part-0": f"{BASE}/run/0", "part-1": f"{BASE}/run/1"}
-    contents = parts | {"note": b"bytes", "_SUCCESS": b"1"}
-    storage.replace_folder(f"{BASE}/table", contents, "_SUCCESS")
-    assert {name: storage.read_bytes(f"{BASE}/table/{name}") for name in storage.list_names(f"{BASE}/table")} == {
-        "part-0": LARGE,
-        "part-1": b"rows",
-        "note": b"bytes",
-        "_SUCCESS": b"1",
-    }
-
-
-def test_a_part_that_is_gone_is_named(gcs: GcsServer) -> None:
-    with pytest.raises(FileNotFoundError, match="folder/run/0"):
-        storage.replace_folder(f"{BASE}/table", {"part-0": f"{BASE}/run/0", "_SUCCESS": b"1"}, "_SUCCESS")
-    assert not storage.exists(f"{BASE}/table/_SUCCESS")
-
-
-def test_two_that_replace_a_folder_do_not_mix(gcs: GcsServer) -> None:
-    """Each has files that the other lacks, and one name that both have."""
-    for run in ("one", "two"):
-        for name in ("part-0", f"part-{run}"):
-            storage.put_if_absent(f"{BASE}/{run}/{name}", run.encode())
-
-    def replace(run: str) -> None:
-        contents = {name: f"{BASE}/{run}/{name}" for name in ("part-0", f"part-{run}")}
-        storage.replace_folder(f"{BASE}/table", {**contents, "_SUCCESS": run.encode()}, "_SUCCESS")
-
-    for request in (
-        "DELETE .*_SUCCESS",
-        "rewriteTo.*part-0",
-        "rewriteTo.*part-one",
-        "prefix=folder/table",
-        "^POST /upload",
-    ):
-        gcs.meanwhile(request, lambda: replace("two"))
-        replace("one")
-        found = {name: storage.read_bytes(f"{BASE}/table/{name}") for name in storage.list_names(f"{BASE}/table")}
-        assert found == {"part-0": b"one", "part-one": b"one", "_SUCCESS": b"one"}
-
-
-def test_a_folder_that_never_rests_is_an_error_without_marker(gcs: GcsServer) -> None:
-    for skip in range(gcs_folders._ATTEMPTS):
-        stray = partial(storage.put_if_absent, f"{BASE}/table/stray-{skip}", b"x")
-        gcs.meanwhile("^POST /upload.*multipart$", stray, skip=skip)
-    with pytest.raises(RecbatchError, match="keeps being changed by another run; let it end, then run again"):
-        storage.replace_folder(f"{BASE}/table", {"part-0": b"rows", "_SUCCESS": b"1"}, "_SUCCESS")
-    assert not storage.exists(f"{BASE}/table/_SUCCESS")
-
-
-def make_folder(place: Path, name: str) -> Path:
-    (place / name / "query").mkdir(parents=True)
-    for file in ("query/a", "query/b", "c"):
-        (place / name / file).write_text(f"{file} of {name}")
-    (place / name / "manifest.json").write_text(name)
-    return place / name
-
-
-REQUESTS_OF_PUT = [
-    "^GET /storage.*manifest",
-    "^POST /upload.*multipart",
-    "^POST /upload.*ifGenerationMatch=0",
-    "^GET /download.*decided",
-    "rewriteTo",
-    "rewriteTo.*manifest",
-    "^DELETE",
-    "^DELETE.*decided",
-]
-
-
-@pytest.mark.parametrize("request_before", REQUESTS_OF_PUT)
-def test_two_that_put_a_folder_do_not_mix(gcs: GcsServer, tmp_path: Path, request_before: str) -> None:
-    """At whatever point the other comes in: one of the folders is there, whole, and only its writer won."""
-    first, second = make_folder(tmp_path, "first"), make_folder(tmp_path, "second")
-    won = {}
-
-    def put(folder: Path) -> None:
-        won[folder.name] = storage.put_folder_if_absent(folder, f"{BASE}/bundle", "manifest.json")
-
-    gcs.meanwhile(request_before, lambda: put(second))
-    put(first)
-    winner = storage.read_bytes(f"{BASE}/bundle/manifest.json").decode()
-    assert won == {"first": winner == "first", "second": winner == "second"}
-    found = {file.uri.removeprefix(f"{BASE}/"): storage.read_bytes(file.uri) for file in storage.list_files(BASE)}
-    assert found == {
-        "bundle/manifest.json": winner.encode(),
-        **{f"bundle/{file}": f"{file} of {winner}".encode() for file in ("query/a", "query/b", "c")},
-    }
-
-
-@pytest.mark.parametrize("request_of_death", REQUESTS_OF_PUT)
-def test_a_folder_half_put_is_completed_by_the_next(gcs: GcsServer, tmp_path: Path, request_of_death: str) -> None:
-    """The first is stopped for good at some request."""
-    gcs.fail(request_of_death, 400)
-    with pytest.raises(InputError):
-        storage.put_folder_if_absent(make_folder(tmp_path, "first"), f"{BASE}/bundle", "manifest.json")
-    storage.put_folder_if_absent(make_folder(tmp_path, "second"), f"{BASE}/bundle", "manifest.json")
-    winner = storage.read_bytes(f"{BASE}/bundle/manifest.json").decode()
-    assert {storage.read_bytes(f.uri).decode().split()[-1] for f in storage.list_files(f"{BASE}/bundle")} == {winner}
-    assert len(storage.list_files(f"{BASE}/bundle")) == 4
-
-
 def test_placeholders_of_folders_are_no_files(gcs: GcsServer) -> None:
     """Consoles make an empty object with a slash at its end for a new folder."""
     for name in ("folder/", "folder/sub/"):
@@ -341,101 +196,6 @@ def test_a_bucket_itself_is_a_folder(gcs: GcsServer) -> None:
     assert not storage.exists("gs://bucket")
     assert not storage.exists("gs://bucket/")
     assert [file.uri for file in storage.glob("gs://bucket/*")] == ["gs://bucket/part"]
-
-
-EVERY_USE = {
-    "list_files": lambda uri: storage.list_files(uri),
-    "list_names": lambda uri: storage.list_names(uri),
-    "glob": lambda uri: storage.glob(f"{uri}/*"),
-    "exists": lambda uri: storage.exists(uri),
-    "size_of": lambda uri: storage.size_of(uri),
-    "read_bytes": lambda uri: storage.read_bytes(uri),
-    "open_input": lambda uri: storage.open_input(uri),
-    "checksum": lambda uri: storage.checksum(uri),
-    "put_if_absent": lambda uri: storage.put_if_absent(uri, b"x"),
-    "put large": lambda uri: storage.put_if_absent(uri, LARGE),
-    "compare_and_swap": lambda uri: storage.compare_and_swap(uri, b"x", b"y"),
-    "replace_folder": lambda uri: storage.replace_folder(uri, {"a": b"x", "b": b"y"}, "b"),
-    "put_folder": lambda uri: storage.put_folder_if_absent(Path(__file__).parent, uri, Path(__file__).name),
-    "delete": lambda uri: storage.delete(uri),
-    "delete_tree": lambda uri: storage.delete_tree(uri),
-}
-every_use = pytest.mark.parametrize("use", EVERY_USE.values(), ids=EVERY_USE)
-
-
-@every_use
-def test_a_bucket_that_does_not_exist_is_a_sentence(gcs: GcsServer, use) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(InputError, match=r"^gs://buket/a.*: the bucket gs://buket does not exist; correct its name"):
-        use("gs://buket/a")
-
-
-@every_use
-def test_refused_access_is_a_sentence(gcs: GcsServer, use) -> None:  # type: ignore[no-untyped-def]
-    message = "me@example.org does not have storage.objects.list access to the Google Cloud Storage bucket."
-    gcs.fail(".", 403, times=1000, message=message)
-    with pytest.raises(
-        InputError, match=r"^gs://bucket/a.*: access was refused \(me@example.org .* bucket\); .*objectUser"
-    ):
-        use("gs://bucket/a")
-
-
-def test_credentials_that_are_not_accepted_are_a_sentence() -> None:
-    expected = pytest.raises(InputError, match="were not accepted .401 Invalid Credentials.; run `gcloud auth appl")
-    with expected, explaining("gs://bucket/a"):
-        raise Unauthorized("Invalid Credentials")
-
-
-def test_no_credentials_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none(*_: object, **__: object) -> None:
-        raise DefaultCredentialsError("Your default credentials were not found. To set up, see https://there")
-
-    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
-    monkeypatch.setattr(google.auth, "default", none)
-    gcs_objects._client_of.cache_clear()
-    with pytest.raises(InputError, match="no Google Cloud credentials .Your default credentials were not found.; run"):
-        storage.read_bytes("gs://bucket/a")
-
-
-def test_credentials_that_have_expired_are_a_sentence(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    def expired(*_: object, **__: object) -> None:
-        raise RefreshError("Reauthentication is needed. Please run `gcloud auth application-default login`")
-
-    monkeypatch.setattr(gcs_objects._client()._http_internal or gcs_objects._client()._http, "request", expired)
-    with pytest.raises(InputError, match="cannot be used .Reauthentication is needed.; run `gcloud"):
-        storage.read_bytes("gs://bucket/a")
-
-
-def test_a_service_that_stays_away_is_a_sentence_and_not_a_missing_file(
-    gcs: GcsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    impatient = gcs_objects.DEFAULT_RETRY.with_timeout(0.05)
-    monkeypatch.setattr(gcs_objects, "DEFAULT_RETRY", impatient)
-    storage.put_if_absent(f"{BASE}/part", b"x")
-    gcs.fail(".", 503, times=1_000_000, message="Backend Error")
-    for use in (storage.read_bytes, storage.exists, storage.open_input):
-        with pytest.raises(RecbatchError, match=r"kept failing \(.*Backend Error\); .* run the same command") as caught:
-            use(f"{BASE}/part")
-        assert not isinstance(caught.value, InputError | OSError)
-
-
-def test_an_error_while_reading_parquet_stays_what_it_is(gcs: GcsServer) -> None:
-    with storage.create(f"{BASE}/part") as (stream, _):
-        pq.write_table(pa.table({"a": range(1000)}), stream)
-    with storage.open_input(f"{BASE}/part") as source:
-        gcs.fail("^GET /download", 403, times=10, message="no")
-        with pytest.raises(InputError, match="access was refused"):
-            pq.read_table(source)
-
-
-@pytest.mark.parametrize("uri", ["gs://", "gs:///name", "gs://-bad-/name"])
-def test_no_bucket_is_a_sentence(gcs: GcsServer, uri: str) -> None:
-    with pytest.raises(InputError, match="names no bucket; write gs://bucket/folder"):
-        storage.list_files(uri)
-
-
-def test_a_name_that_the_service_refuses_is_a_sentence(gcs: GcsServer) -> None:
-    with pytest.raises(InputError, match="refused the name or request .The specified object name is not valid"):
-        storage.put_if_absent(f"{BASE}/{'x' * 1100}", b"x")
 
 
 def test_the_cloud_library_is_imported_at_the_first_path_that_needs_it(tmp_path: Path) -> None:

@@ -1,0 +1,5 @@
+"""``python -m recbatch`` is the command line."""
+
+from recbatch.cli.main import entry
+
+entry()
