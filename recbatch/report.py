@@ -51,14 +51,15 @@ class Night:
         """Rows of the profile parts for some ids, with the columns asked for behind the id."""
         wanted = pa.array(ids, pa.string())
         parts = []
-        for file in self.manifest["profiles"][f"{entity}s"]:
-            rows = read_part(storage.join(self.output, file), ["id", *columns])
+        for file in self.manifest["parts"][f"{entity}_profiles"]:
+            rows = read_part(storage.join(self.output, file["path"]), ["id", *columns])
             parts.append(rows.filter(pc.is_in(rows.column("id"), wanted)))
         return pa.concat_tables(parts)
 
     def typical(self, entity: str, count: int) -> list[str]:
-        """A few ids of the first range: one with the most interactions, then ever fewer, the last with a middling lot."""
-        rows = read_part(storage.join(self.output, self.manifest["profiles"][f"{entity}s"][0]), ["id", "events"])
+        """A few ids of the first range: first the one with the most interactions, then others with ever fewer."""
+        uri = storage.join(self.output, self.manifest["parts"][f"{entity}_profiles"][0]["path"])
+        rows = read_part(uri, ["id", "events"])
         rows = rows.sort_by([("events", "descending"), ("id", "ascending")])
         places = {round(rows.num_rows * share / (2 * count)) for share in range(count)}
         return [rows.column("id")[place].as_py() for place in sorted(places) if place < rows.num_rows]

@@ -7,6 +7,7 @@ import itertools
 import re
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -125,6 +126,10 @@ def emulated(monkeypatch: pytest.MonkeyPatch, **settings: int) -> Iterator[GcsSe
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):  # a connection that broke is nothing to report
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

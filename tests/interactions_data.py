@@ -21,6 +21,7 @@ from recbatch.interactions import (
     read_slice,
     resolve_inputs,
 )
+from recbatch.interactions.spec import SourceName
 
 
 def write(path: Path, columns: dict[str, Any] | pa.Table, **options: Any) -> str:
@@ -80,11 +81,12 @@ def spec_of(config: Config, as_of_us: int | None = None) -> ReadSpec:
 
 
 def read_all(
-    config: Config, source: str = "interactions", *, as_of_us: int | None = None, slice_rows: int = 1_000_000
+    config: Config, source: SourceName = "interactions", *, as_of_us: int | None = None, slice_rows: int = 1_000_000
 ) -> SliceData:
     """All clean rows, quarantined rows and counts of one input."""
     spec = spec_of(config, as_of_us)
-    tables, aside, counts = [clean_schema(source, spec).empty_table()], [QUARANTINE_SCHEMA.empty_table()], Counter()
+    tables, aside = [clean_schema(source, spec).empty_table()], [QUARANTINE_SCHEMA.empty_table()]
+    counts = Counter[str]()
     for work in plan_slices(resolved(config), slice_rows):
         if work.source == source:
             data = read_slice(work, spec)

@@ -22,14 +22,16 @@ def test_dataflow_is_dataflow() -> None:
 
 
 def test_options_arrive() -> None:
-    options = beam_options(["--direct_num_workers=2", "--direct_running_mode=multi_processing", "--region=europe-west1"])
+    options = beam_options(
+        ["--direct_num_workers=2", "--direct_running_mode=multi_processing", "--region=europe-west1"]
+    )
     assert options.view_as(DirectOptions).direct_num_workers == 2
     assert options.view_as(GoogleCloudOptions).region == "europe-west1"
     assert options.view_as(SetupOptions).save_main_session is False
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    ("words", "message"),
     [
         (["--direct_num_worker=2"], "'--direct_num_worker=2' is not an option .* did you mean --direct_num_workers"),
         (["stray"], "'stray' is not an option"),

@@ -50,7 +50,11 @@ def imported_rooms(path: Path) -> set[str]:
 
 
 def test_every_room_is_known() -> None:
-    there = {path.stem if path.is_file() else path.name for path in PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
+    there = {
+        path.stem if path.is_file() else path.name
+        for path in PACKAGE.iterdir()
+        if path.is_dir() or path.suffix == ".py"
+    }
     there = {name for name in there if not name.startswith("_")}
     assert there == set(ROOMS)
 

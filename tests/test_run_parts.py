@@ -46,7 +46,7 @@ def test_a_part_is_made_once(tmp_path: Path) -> None:
     assert os.stat(uri) == before
 
 
-@pytest.mark.parametrize("item, inputs", [("search 1", "inputs"), ("search 0", "others")])
+@pytest.mark.parametrize(("item", "inputs"), [("search 1", "inputs"), ("search 0", "others")])
 def test_another_work_item_or_input_is_not_the_same_part(tmp_path: Path, item: str, inputs: str) -> None:
     uri = str(tmp_path / "part.parquet")
     make_part(uri, "search 0", "inputs", LAYOUT, one_row)
@@ -89,7 +89,8 @@ def test_consumers_read_plain_columns(tmp_path: Path) -> None:
     assert pd.api.types.is_string_dtype(pd.read_parquet(uri)["item_id"].dtype)
     group = pq.read_metadata(uri).row_group(0)
     assert [column.column_index for column in group.sorting_columns] == [0, 1]
-    assert group.column(0).has_column_index and group.column(0).statistics.min == "u"
+    assert group.column(0).has_column_index
+    assert group.column(0).statistics.min == "u"
     assert group.column(2).statistics is None
 
 
@@ -122,7 +123,8 @@ def test_an_unexpected_failure_keeps_its_traceback(tmp_path: Path) -> None:
     with pytest.raises(KeyError), recorded(str(tmp_path), "search"):
         raise KeyError("surprise")
     failure = first_failure(str(tmp_path))
-    assert failure is not None and failure.exit_code == 1
+    assert failure is not None
+    assert failure.exit_code == 1
     assert str(failure) == "search: KeyError: 'surprise'"
     assert "Traceback" in failure.__notes__[0]
 

@@ -139,7 +139,7 @@ class Published:
 
     def profiles(self, entity: str) -> list[Row]:
         """The profiles of all users or items, as one dictionary per row, in order."""
-        files = self.manifest["profiles"][f"{entity}s"]
+        files = [file["path"] for file in self.manifest["parts"][f"{entity}_profiles"]]
         return [row for file in files for row in pq.read_table(self.output / file).to_pylist()]
 
     def projected(self, table: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -18,6 +17,8 @@ from recbatch.run import explain
 app = typer.Typer(
     name="recbatch",
     help="The nightly batch recommendation run: interactions in Parquet in, four top-k tables in Parquet out.",
+    epilog="To begin with your own data: [bold]recbatch init INTERACTIONS > config.yaml[/bold], then [bold]recbatch "
+    "nightly config.yaml --output DIR --ds DATE[/bold] and [bold]recbatch show DIR --ds DATE[/bold].",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -28,11 +29,13 @@ _INTERRUPTED = 130
 _BEAM = {"allow_extra_args": True}
 _BEAM_EPILOG = (
     "Options of Apache Beam go after [bold]--[/bold], such as [bold]-- --runner=DataflowRunner --region=europe-west1"
-    "[/bold]; without any, the work is done in this process. Exit codes: 0 published or nothing to do, 1 failed, "
-    "2 usage, config or input error."
+    "[/bold]; without any, the work is done in this process. Exit codes: 0 done or nothing to do, 1 failed, 2 usage, "
+    "config or input error."
 )
 
-ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="Configuration file (YAML), local or gs://.")]
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="Configuration file (YAML), local or gs://. A job takes --config=URI.")
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as tables.user2item.k=50.")
 ]
@@ -40,7 +43,7 @@ OutputOption = Annotated[str, typer.Option("--output", metavar="URI", help="Fold
 DsOption = Annotated[
     str, typer.Option("--ds", metavar="YYYY-MM-DD", help="Date of the night: events up to the end of that day count.")
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Make it again even if it is published.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Make it again, in a run of its own, if it is published.")]
 
 
 @app.command()
@@ -48,7 +51,7 @@ def data(
     name: Annotated[str, typer.Argument(help="Name of the dataset: movielens-100k.")],
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="Folder for the three Parquet files.")],
 ) -> None:
-    """Fetch a public dataset as interactions, users and items in Parquet."""
+    """Fetch a public dataset as interactions, users and items in Parquet; what is there already is only checked."""
     from recbatch.datasets import fetch
 
     typer.echo(str(fetch(name, to)))
@@ -60,7 +63,10 @@ def init(
     users: Annotated[str | None, typer.Option("--users", help="Parquet with the users.")] = None,
     items: Annotated[str | None, typer.Option("--items", help="Parquet with the items.")] = None,
 ) -> None:
-    """Look at your data and print a commented configuration to start from."""
+    """Look at your data and print a commented configuration to start from.
+
+    What it cannot know is marked in the comments; read them, then run [bold]recbatch nightly[/bold] with it.
+    """
     from recbatch.starter import starter_config
 
     typer.echo(starter_config(interactions, users, items), nl=False)
@@ -68,7 +74,7 @@ def init(
 
 @app.command()
 def config(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """Print the resolved configuration: every key with its value."""
+    """Print the resolved configuration: every key with its value, defaults included. Mistakes are all named at once."""
     from recbatch.config.load import dump_config, load_config
 
     typer.echo(dump_config(load_config(config, overrides or [])), nl=False)
@@ -85,10 +91,13 @@ def train(
     ] = None,
     overrides: SetOption = None,
 ) -> None:
-    """Train the two towers and export them as a model bundle."""
+    """Train the two towers and export them as a model bundle, for `recommend` and `backfill`.
+
+    A training that was stopped goes on from its last checkpoint. `nightly` trains by itself.
+    """
     from recbatch.launch.training import train as start
 
-    start(config, overrides or [], model, ds, beam_arguments=_beam_words(context))
+    start(config, overrides or [], model, ds, beam_arguments=context.args)
 
 
 @app.command(context_settings=_BEAM, epilog=_BEAM_EPILOG)
@@ -101,10 +110,13 @@ def recommend(
     force: ForceOption = False,
     overrides: SetOption = None,
 ) -> None:
-    """Make and publish the tables of a date with a model that is there."""
+    """Make and publish the tables of a date with a model that is there.
+
+    As `nightly`, without the training.
+    """
     from recbatch.launch.nightly import recommend as start
 
-    start(config, overrides or [], output, ds, model=model, force=force, beam_arguments=_beam_words(context))
+    start(config, overrides or [], output, ds, model=model, force=force, beam_arguments=context.args)
 
 
 @app.command(context_settings=_BEAM, epilog=_BEAM_EPILOG)
@@ -116,10 +128,14 @@ def nightly(
     force: ForceOption = False,
     overrides: SetOption = None,
 ) -> None:
-    """Train, embed, search and publish the tables of a date; resumes where an earlier attempt was stopped."""
+    """Train a model, embed, search and publish the tables of a date.
+
+    The tables are in OUTPUT/TABLE/ds=DATE, the model in OUTPUT/_models. A run that was stopped is gone on with where
+    it was; a night that is published and whose inputs are the same is left as it is.
+    """
     from recbatch.launch.nightly import nightly as start
 
-    start(config, overrides or [], output, ds, force=force, beam_arguments=_beam_words(context))
+    start(config, overrides or [], output, ds, force=force, beam_arguments=context.args)
 
 
 @app.command(context_settings=_BEAM, epilog=_BEAM_EPILOG)
@@ -136,12 +152,16 @@ def backfill(
     force: ForceOption = False,
     overrides: SetOption = None,
 ) -> None:
-    """Make the nights of a range of dates, each as of its own date; dates that are published are skipped."""
+    """Make the nights of a range of dates, each as of its own date.
+
+    Dates that are published are skipped, whatever their inputs. A date that fails does not stop those after it; the
+    exit code is 1 then, and the same command tries again only what is missing.
+    """
     if model is not None and retrain:
         raise InputError("--model and --retrain contradict each other; give one of them")
     from recbatch.launch.backfill import backfill as start
 
-    start(config, overrides or [], output, first, last, model=model, force=force, beam_arguments=_beam_words(context))
+    start(config, overrides or [], output, first, last, model=model, force=force, beam_arguments=context.args)
 
 
 @app.command()
@@ -149,7 +169,10 @@ def verify(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of all nights.")],
     ds: Annotated[str | None, typer.Option("--ds", metavar="YYYY-MM-DD", help="Only this date.")] = None,
 ) -> None:
-    """Check what is published, by content: checksums, row counts, schemas, missing and stray files."""
+    """Check what is published, by content: checksums, row counts, schemas, missing and stray files.
+
+    Every published file is read. Paths are relative to OUTPUT, so a copied or moved output verifies, too.
+    """
     from recbatch.tables.verify import verify_output
 
     verify_output(output, ds)
@@ -158,7 +181,7 @@ def verify(
 @app.command()
 def show(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder of all nights.")],
-    ds: DsOption,
+    ds: Annotated[str, typer.Option("--ds", metavar="YYYY-MM-DD", help="Date of a published night.")],
     user: Annotated[str | None, typer.Option("--user", metavar="ID", help="What one user gets.")] = None,
     item: Annotated[str | None, typer.Option("--item", metavar="ID", help="What belongs to one item.")] = None,
 ) -> None:
@@ -170,41 +193,34 @@ def show(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done or nothing to do, 1 failed, 2 usage, config or input error."""
-    return _run(get_command(app), lambda: list(sys.argv[1:] if arguments is None else arguments), "recbatch")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    commands: Any = get_command(app)
+    command = commands.commands.get(words[0]) if words else None
+    if command is None or not command.context_settings.get("allow_extra_args"):
+        return _run(commands, lambda: words, "recbatch")
+    return _run(commands, lambda: [words[0], *_sorted_words(command, words[1:])], "recbatch")
 
 
 def job(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run one command as a scheduler's job: CONFIG is ``--config=...``, and options that are not its own are Beam's."""
+    """Run one command as a scheduler's job: CONFIG is ``--config=...``, all words are ``--name=value``."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     commands: Any = get_command(app)
     command = commands.commands[name]
-    words = sys.argv[1:] if arguments is None else arguments
-
-    def sorted_words() -> list[str]:
-        own, beam = split_words(words, _options(command))
-        if beam:
-            _check_beam_words(command, beam)
-        return [*own, "--", *beam]
-
-    return _run(command, sorted_words, f"jobs/{name}.py")
+    return _run(command, lambda: _sorted_words(command, words), f"jobs/{name}.py")
 
 
-def _options(command: Any) -> dict[str, bool]:
-    """The options of a command; whether each is a flag."""
-    own = [option for option in command.params if hasattr(option, "is_flag")]
-    return {name: bool(option.is_flag) for option in own for name in option.opts} | {"--help": True}
+def _sorted_words(command: Any, words: Sequence[str]) -> list[str]:
+    """The command's own words, then those of Beam, which are known to be Beam's before anything is begun."""
+    options = [option for option in command.params if hasattr(option, "is_flag")]
+    flags = {name: bool(option.is_flag) for option in options for name in option.opts} | {"--help": True}
+    own, beam = split_words(words, flags)
+    if beam and "--help" not in own:
+        from recbatch.launch.beam import beam_options
 
-
-def _beam_words(context: typer.Context) -> list[str]:
-    """The words after the command's own, known to be Beam's before anything is begun."""
-    if context.args:
-        _check_beam_words(context.command, context.args)
-    return context.args
-
-
-def _check_beam_words(command: Any, words: Sequence[str]) -> None:
-    from recbatch.launch.beam import beam_options
-
-    beam_options(words, own=list(_options(command)))
+        beam_options(beam, own=list(flags))
+        if not own or own[0].startswith("-"):  # else one of Beam's words would be taken for it
+            raise InputError("CONFIG is missing; name the configuration file, in a job as --config=URI")
+    return [*own, "--", *beam]
 
 
 def _run(command: Any, words: Callable[[], list[str]], name: str) -> int:
@@ -215,9 +231,6 @@ def _run(command: Any, words: Callable[[], list[str]], name: str) -> int:
         if stop.code == _INTERRUPTED:
             typer.echo("interrupted; what is done is kept, and the same command goes on from there", err=True)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except BrokenPipeError:  # who reads our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (RecbatchError, OSError) as error:
         typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
         typer.echo(explain(error), err=True)

@@ -1,4 +1,4 @@
-"""The words of a scheduler's job, sorted into the command's own and those of Apache Beam."""
+"""The words of a command, sorted into its own and those of Apache Beam."""
 
 from __future__ import annotations
 
@@ -13,31 +13,36 @@ def split_words(words: Sequence[str], options: Mapping[str, bool]) -> tuple[list
     """The command's own words, its CONFIG first, and the others, which are for Beam.
 
     Args:
-        words: ``--name=value`` and ``--name value`` in any order; CONFIG as ``--config``, or as the first word.
+        words: ``--name=value`` and ``--name value`` in any order; what is behind ``--`` is all Beam's. CONFIG is a word
+            by itself, or a scheduler's ``--config``.
         options: the command's options; whether each is a flag, which takes no value.
 
     Raises:
-        InputError: there is no CONFIG, or an option has no value.
+        InputError: an option has no value, or CONFIG is given twice.
     """
-    rest = list(words)
-    config = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    end = words.index("--") if "--" in words else len(words)
+    rest, beam = list(words[:end]), list(words[end + 1 :])
     own: list[str] = []
-    beam: list[str] = []
+    configs: list[str] = []
+    others: list[str] = []
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=")
-        if word == "--":
-            continue  # as on the command line, where Beam's options go after it
         if name != CONFIG and name not in options:
-            beam.append(word)
+            if word.startswith("-"):
+                others.append(word)
+                if not equals and rest and not rest[0].startswith("-"):
+                    others.append(rest.pop(0))
+            else:
+                configs.append(word)
         elif options.get(name):
             own.append(word)
         elif not equals and not rest:
             raise InputError(f"{name} has no value; write {name}=VALUE")
         elif name == CONFIG:
-            config = value if equals else rest.pop(0)
+            configs.append(value if equals else rest.pop(0))
         else:
             own += [word] if equals else [word, rest.pop(0)]
-    if config is None and "--help" not in own:
-        raise InputError(f"{CONFIG} is missing; write {CONFIG}=URI, the configuration file")
-    return [*([] if config is None else [config]), *own], beam
+    if len(configs) > 1:
+        raise InputError(f"{configs[1]!r} is one configuration too many, after {configs[0]!r}; give one")
+    return [*configs, *own], [*others, *beam]

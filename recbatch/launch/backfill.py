@@ -40,7 +40,7 @@ def backfill(
         InputError: the config or the range is wrong, or ``model`` knows events after a date that is to be made.
         RecbatchError: some dates failed; the message lists them.
     """
-    dates = list(days(parse_date(first), parse_date(last)))
+    dates = list(days(parse_date(first, "--from"), parse_date(last, "--to")))
     output = storage.absolute(output)
     config = load_config(config_path, overrides, output=output)
     wanted = [day for day in dates if force or not _is_published(output, day)]

@@ -35,7 +35,7 @@ def beam_options(arguments: Sequence[str], own: Sequence[str] = ()) -> PipelineO
     _, unknown = parser.parse_known_args(list(arguments))
     if unknown:
         names = [*own, *(name for action in parser._actions for name in action.option_strings)]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], names, 1)
+        near = difflib.get_close_matches(unknown[0].split("=")[0], names, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else "; see the options of Apache Beam and of your runner"
         raise InputError(f"{unknown[0]!r} is not an option of recbatch or of Apache Beam{hint}")
     options = PipelineOptions(list(arguments))

@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from recbatch.errors import InputError
 
 
-def parse_date(text: str) -> date:
-    """``YYYY-MM-DD`` as a date.
+def parse_date(text: str, option: str = "--ds") -> date:
+    """``YYYY-MM-DD``, the value of an option, as a date.
 
     Raises:
         InputError: it is not one.
@@ -17,9 +17,9 @@ def parse_date(text: str) -> date:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise InputError(f"{text!r} is not a date; write it as YYYY-MM-DD, such as 1998-04-23") from None
+        raise InputError(f"{option}: {text!r} is not a date; write it as YYYY-MM-DD, such as 1998-04-23") from None
     if day.isoformat() != text:
-        raise InputError(f"{text!r} is not written as YYYY-MM-DD; write {day.isoformat()}")
+        raise InputError(f"{option}: {text!r} is not written as YYYY-MM-DD; write {day.isoformat()}")
     return day
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recbatch.run.failures import clear_failures, explain, first_failure, recorded
 from recbatch.run.fingerprint import canonical_json, code_checksum, fingerprint, library_versions
-from recbatch.run.parts import Layout, Part, existing_part, make_part, read_part
+from recbatch.run.parts import Layout, Part, existing_part, found_part, make_part, read_part
 from recbatch.run.progress import Progress, display, watch
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "explain",
     "fingerprint",
     "first_failure",
+    "found_part",
     "library_versions",
     "make_part",
     "read_part",

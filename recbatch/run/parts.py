@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
+import io
 import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +31,10 @@ Make = Callable[[dict[str, int]], Tables]
 
 @dataclass(frozen=True)
 class Part:
-    """A part that is there. ``made`` tells whether it was made just now, in ``seconds``, or found."""
+    """A part that is there. ``made`` tells whether it was made just now, in ``seconds``, or found.
+
+    ``sha256`` is that of the bytes as they were written, or found; "" where nobody needed to read them.
+    """
 
     uri: str
     item: str
@@ -38,6 +43,7 @@ class Part:
     counts: Mapping[str, int] = field(default_factory=dict)
     made: bool = False
     seconds: float = 0.0
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Layout:
         encoded = pa.dictionary(pa.int32(), pa.string())
         return pa.schema([field.with_type(encoded) if field.name in self.encoded else field for field in self.schema])
 
-    def writer(self, stream: BinaryIO) -> pq.ParquetWriter:
+    def writer(self, stream: BinaryIO | io.RawIOBase) -> pq.ParquetWriter:
         """A Parquet writer of this layout."""
         writer = pq.ParquetWriter(
             stream,
@@ -102,22 +108,45 @@ def make_part(uri: str, item: str, inputs: str, layout: Layout | Callable[[pa.Sc
     with contextlib.suppress(FileNotFoundError):
         found = _read_footer(uri, item, inputs)
         if found is not None:
-            return found
+            return replace(found, sha256=storage.content_sha256(uri))
         storage.delete(uri)  # what lies there is not this part: cut short, or made from something else
     started = time.monotonic()
     counts: dict[str, int] = {}
     rows = 0
     settled, tables = _settled(layout, iter(make(counts)))
-    with storage.create(uri) as (stream, created), settled.writer(stream) as writer:
-        for table in tables:
-            writer.write_table(table, row_group_size=max(table.num_rows, 1))
-            rows += table.num_rows
-        footer = {"item": item, "inputs": inputs, "rows": rows, "counts": counts}
-        writer.add_key_value_metadata({_FOOTER_KEY: json.dumps(footer, sort_keys=True)})
+    with storage.create(uri) as (stream, created):
+        hashing = _Hashing(stream)
+        with settled.writer(hashing) as writer:
+            for table in tables:
+                writer.write_table(table, row_group_size=max(table.num_rows, 1))
+                rows += table.num_rows
+            footer = {"item": item, "inputs": inputs, "rows": rows, "counts": counts}
+            writer.add_key_value_metadata({_FOOTER_KEY: json.dumps(footer, sort_keys=True)})
     part = existing_part(uri, item, inputs)
     if part is None:
         raise OSError(f"{uri}: the part just written cannot be read back; check the disk or bucket it is on")
-    return replace(part, made=created.won, seconds=time.monotonic() - started)
+    sha256 = hashing.digest.hexdigest() if created.won else storage.content_sha256(uri)
+    return replace(part, made=created.won, seconds=time.monotonic() - started, sha256=sha256)
+
+
+class _Hashing(io.RawIOBase):
+    """Passes on what is written, and takes its sha256 on the way, so that nobody has to read it back for that."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        self._stream.write(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._stream.tell()
 
 
 def _settled(
@@ -132,6 +161,12 @@ def _settled(
     else:
         raise ValueError("a part whose layout depends on its first table needs one")
     return layout, itertools.chain([first], tables)
+
+
+def found_part(uri: str, item: str, inputs: str) -> Part | None:
+    """As :func:`existing_part`, but read whole, for its sha256."""
+    part = existing_part(uri, item, inputs)
+    return None if part is None else replace(part, sha256=storage.content_sha256(uri))
 
 
 def existing_part(uri: str, item: str, inputs: str) -> Part | None:

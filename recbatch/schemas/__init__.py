@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,12 @@ def columns(table: str) -> tuple[dict[str, Any], ...]:
 
 @functools.cache
 def arrow_schema(table: str) -> pa.Schema:
-    """The Arrow schema of a table: STRING string, INTEGER int32, FLOAT float32, FLOAT REPEATED list<float32>.
+    """The Arrow schema of a table, see :func:`to_arrow`."""
+    return to_arrow(columns(table))
+
+
+def to_arrow(described: Iterable[Mapping[str, Any]]) -> pa.Schema:
+    """BigQuery columns as an Arrow schema: STRING string, INTEGER int32, FLOAT float32, FLOAT REPEATED list<float32>.
 
     Descriptions travel as field metadata.
     """
@@ -48,7 +54,7 @@ def arrow_schema(table: str) -> pa.Schema:
                 nullable=column["mode"] == "NULLABLE",
                 metadata={"description": column["description"]},
             )
-            for column in columns(table)
+            for column in described
         ]
     )
 

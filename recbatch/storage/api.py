@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from recbatch.storage import local
 from recbatch.storage.files import Created, StoredFile
 
 __all__ = ["Created", "StoredFile"]
+
+
+_HASHED_BYTES = 4 << 20
 
 
 def is_remote(uri: str) -> bool:
@@ -147,6 +151,19 @@ def checksum(uri: str) -> str:
         FileNotFoundError: it is not there.
     """
     return str(_side(uri).checksum(uri))
+
+
+def content_sha256(uri: str) -> str:
+    """sha256 of a file's bytes, hexadecimal: the same on every storage, and read anew each time.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    digest = hashlib.sha256()
+    with open_input(uri) as source:
+        while block := source.read(_HASHED_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def delete(uri: str) -> None:

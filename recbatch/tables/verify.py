@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 
 from recbatch import storage
 from recbatch.errors import InputError, RecbatchError
-from recbatch.schemas import arrow_schema
-from recbatch.tables.files import content_sha256
+from recbatch.schemas import to_arrow
 from recbatch.tables.pointer import published_dates, require_pointer
 from recbatch.tables.projection import OUR_TABLES, SUCCESS, partition_uri
 from recbatch.tables.read import read_manifest
@@ -63,23 +62,28 @@ def _check_date(output: str, ds: str) -> Iterator[str]:
     except RecbatchError as error:
         yield str(error)
         return
+    for file in (file for files in manifest["parts"].values() for file in files):
+        yield from _check_file(storage.join(output, file["path"]), file)
     for table, entry in manifest["tables"].items():
+        # Its own schema: the program's may have got further columns since.
+        schema = to_arrow(manifest["schemas"][entry["schema"]])
         for file in entry["files"]:
-            yield from _check_file(storage.join(output, file["path"]), file, entry["schema"])
+            yield from _check_file(storage.join(output, file["path"]), file, schema)
         yield from _stray_parts(output, entry)
-        yield from _check_projection(output, table, ds, pointer.run, entry)
+        yield from _check_projection(output, table, ds, pointer.run, entry, schema)
     for table in _table_folders(output):
         if table not in manifest["tables"] and storage.list_names(partition_uri(output, table, ds)):
             yield f"{partition_uri(output, table, ds)} is stray: the published run has no table {table}"
 
 
-def _check_file(uri: str, file: dict[str, Any], schema: str) -> Iterator[str]:
-    """One file against its entry in the manifest: sha256, rows, and the columns of its schema."""
+def _check_file(uri: str, file: dict[str, Any], schema: pa.Schema | None = None) -> Iterator[str]:
+    """One file against its entry in the manifest: sha256, rows (of Parquet files), and the columns of its schema."""
+    rows, columns = file.get("rows"), schema
     try:
-        found = content_sha256(uri)
-        with storage.open_input(uri) as source:
-            parquet = pq.ParquetFile(source)
-            rows, columns = parquet.metadata.num_rows, parquet.schema_arrow
+        found = storage.content_sha256(uri)
+        if rows is not None:
+            with storage.open_input(uri) as source, pq.ParquetFile(source) as parquet:
+                rows, columns = parquet.metadata.num_rows, parquet.schema_arrow
     except FileNotFoundError:
         yield f"{uri} is missing"
         return
@@ -88,10 +92,10 @@ def _check_file(uri: str, file: dict[str, Any], schema: str) -> Iterator[str]:
         return
     if found != file["sha256"]:
         yield f"{uri} has changed: sha256 {found}, published {file['sha256']}"
-    if rows != file["rows"]:
+    if rows != file.get("rows"):
         yield f"{uri} holds {rows} rows, published {file['rows']}"
-    if not columns.equals(arrow_schema(schema), check_metadata=False):
-        yield f"{uri} has the columns {columns.names}, its schema {arrow_schema(schema).names} or other types"
+    if schema is not None and not schema.equals(columns, check_metadata=False):
+        yield f"{uri} has other columns or types than its schema, {schema.names}"
 
 
 def _stray_parts(output: str, entry: dict[str, Any]) -> Iterator[str]:
@@ -103,7 +107,9 @@ def _stray_parts(output: str, entry: dict[str, Any]) -> Iterator[str]:
                 yield f"{file.uri} is stray: the manifest does not list it"
 
 
-def _check_projection(output: str, table: str, ds: str, run: str, entry: dict[str, Any]) -> Iterator[str]:
+def _check_projection(
+    output: str, table: str, ds: str, run: str, entry: dict[str, Any], schema: pa.Schema
+) -> Iterator[str]:
     folder = partition_uri(output, table, ds)
     names = {storage.name_of(file["path"]): file for file in entry["files"]}
     there = {file.uri.removeprefix(f"{folder}/") for file in storage.list_files(folder)}
@@ -114,7 +120,7 @@ def _check_projection(output: str, table: str, ds: str, run: str, entry: dict[st
     elif storage.read_bytes(storage.join(folder, SUCCESS)) != run.encode():
         yield f"{folder} shows another run than the pointer; run the night again to redo the folder"
     for name, file in names.items():
-        yield from _check_file(storage.join(folder, name), file, entry["schema"])
+        yield from _check_file(storage.join(folder, name), file, schema)
 
 
 def _table_folders(output: str) -> list[str]:

@@ -46,16 +46,15 @@ class AuditVectors:
     def __call__(self, night: Night, embedded: RangePart) -> PartAudit:
         """What was found."""
         started = time.monotonic()
-        sha256, rows, problems = _read_back(embedded)
+        rows, problems, changed = _read_back(embedded)
         if not problems:
-            problems = [*audit_vectors(rows, self.vectors.schema)]
+            problems += audit_vectors(rows, self.vectors.schema)
         return PartAudit(
             self.vectors.name,
             embedded.number,
             embedded.part,
-            sha256=sha256,
             queries=rows.num_rows,
-            problems=tuple(problems),
+            problems=(*problems, *changed),
             seconds=time.monotonic() - started,
         )
 
@@ -73,7 +72,7 @@ class AuditTable:
         """What was found."""
         started = time.monotonic()
         job = self.job
-        sha256, rows, problems = _read_back(searched)
+        rows, problems, changed = _read_back(searched)
         candidates = load_candidates(night, job, index, candidate_parts, self.on_load)
         queries = range_queries(night, job, _queries_part(night, job, searched.number), candidates.ids)
         if not problems:
@@ -96,9 +95,8 @@ class AuditTable:
             job.name,
             searched.number,
             searched.part,
-            sha256=sha256,
             queries=pc.count_distinct(rows.column(0)).as_py(),
-            problems=tuple(problems),
+            problems=(*problems, *changed),
             recalls=recalls,
             seconds=time.monotonic() - started,
         )
@@ -178,17 +176,17 @@ class _Sample:
         return query_recalls(self.stored, exact)
 
 
-def _read_back(item: RangePart) -> tuple[str, pa.Table, list[str]]:
-    """sha256 of a stored part, its rows (one empty column if it cannot be read), and what is wrong already."""
+def _read_back(item: RangePart) -> tuple[pa.Table, list[str], list[str]]:
+    """The rows of a stored part, why they cannot be audited (then perhaps one empty column), and if it was changed."""
     data = storage.read_bytes(item.part.uri)
-    sha256 = hashlib.sha256(data).hexdigest()
     try:
         rows = read_stored(data)
     except (OSError, pa.ArrowException) as error:
-        return sha256, pa.table({"": pa.array([], pa.string())}), [f"cannot be read back: {error}"]
+        return pa.table({"": pa.array([], pa.string())}), [f"cannot be read back: {error}"], []
     if rows.num_rows != item.part.rows:
-        return sha256, rows, [f"{rows.num_rows} rows were read back where {item.part.rows} were written"]
-    return sha256, rows, []
+        return rows, [f"{rows.num_rows} rows were read back where {item.part.rows} were written"], []
+    same = hashlib.sha256(data).hexdigest() == item.part.sha256
+    return rows, [], [] if same else ["was changed after it was written: its sha256 is another one"]
 
 
 def _queries_part(night: Night, job: TableJob, number: int) -> RangePart:

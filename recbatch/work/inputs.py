@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -27,7 +27,7 @@ from recbatch.interactions import (
     sample_one_in,
 )
 from recbatch.night import Night, Ranges
-from recbatch.run import Layout, existing_part, make_part, read_part
+from recbatch.run import Layout, Part, existing_part, found_part, make_part, read_part
 from recbatch.work.items import Cuts, RangePart, SlicePart, SliceSample
 
 log = logging.getLogger(__name__)
@@ -48,17 +48,20 @@ def clean_slice(night: Night, piece: Slice) -> SlicePart:
     def make(counts: dict[str, int]) -> Iterator[pa.Table]:
         found = read_slice(piece, spec)
         if found.quarantined.num_rows:
-            _put_aside(night, piece, found.quarantined)
+            _put_aside(night, piece, lambda: found.quarantined)
         counts.update(found.counts)
         yield found.table
 
     item = f"clean {piece.source} {piece.number:05d}"
-    return SlicePart(piece, make_part(night.slice_uri(piece), item, night.run, Layout(plain, encoded=coded), make))
+    part = make_part(night.slice_uri(piece), item, night.run, Layout(plain, encoded=coded), make)
+    if not part.counts["quarantined"]:
+        return SlicePart(piece, part, None)
+    return SlicePart(piece, part, _put_aside(night, piece, lambda: read_slice(piece, spec).quarantined))
 
 
-def _put_aside(night: Night, piece: Slice, rows: pa.Table) -> None:
+def _put_aside(night: Night, piece: Slice, rows: Callable[[], pa.Table]) -> Part:
     item = f"quarantine {piece.source} {piece.number:05d}"
-    make_part(night.quarantine_uri(piece), item, night.run, Layout(QUARANTINE_SCHEMA), lambda _: [rows])
+    return make_part(night.quarantine_uri(piece), item, night.run, Layout(QUARANTINE_SCHEMA), lambda _: [rows()])
 
 
 def sample_slice(night: Night, cleaned: SlicePart) -> SliceSample:
@@ -184,7 +187,7 @@ class Group:
 
 def _part_there(night: Night, entity: Entity, number: int) -> RangePart:
     uri = night.profile_uri(entity, number)
-    part = existing_part(uri, _profile_item(entity, number), night.run)
+    part = found_part(uri, _profile_item(entity, number), night.run)
     if part is None:
         raise FileNotFoundError(f"{uri} was removed during the run; run the night again")
     return RangePart(entity, number, part)

@@ -23,10 +23,11 @@ class RangePart:
 
 @dataclass(frozen=True)
 class SlicePart:
-    """A cleaned slice."""
+    """A cleaned slice, and the rows of it that were put aside (None: there are none)."""
 
     piece: Slice
     part: Part
+    quarantine: Part | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,6 @@ class PartAudit:
         table: name of the table.
         number: the range.
         part: the audited part.
-        sha256: of its bytes.
         queries: different queries in it.
         problems: sentences; empty when the part is as promised.
         recalls: of each sampled query, against exact search; none where the search is exact.
@@ -74,7 +74,6 @@ class PartAudit:
     table: str
     number: int
     part: Part
-    sha256: str
     queries: int
     problems: tuple[str, ...] = ()
     recalls: tuple[float, ...] = ()

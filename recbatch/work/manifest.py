@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from recbatch import storage
 from recbatch.model.bundle import read_manifest as read_bundle_manifest
 from recbatch.night import EmbeddingSet, Night, Plan, TableJob
-from recbatch.run import library_versions
+from recbatch.run import Part, library_versions
 from recbatch.schemas import columns
 from recbatch.work.auditing import audited_recall
+from recbatch.work.candidates import files_uri
 from recbatch.work.inputs import remarks
 from recbatch.work.items import PartAudit, Results, added
 
@@ -36,9 +38,7 @@ def make_manifest(plan: Plan, results: Results, tables: Mapping[str, Any]) -> di
         "counts": counts,
         "tables": tables,
         "schemas": {entry["schema"]: columns(entry["schema"]) for entry in tables.values()},
-        "profiles": {
-            f"{entity}s": [relative(night, item.part.uri) for item in results.of(entity)] for entity in ("user", "item")
-        },
+        "parts": _parts(night, results),
         "labels": _labels(night),
         "notes": [*_switched_off(bundle), *_remarks(counts)],
         "timings": {"seconds_by_step": _seconds(results)},
@@ -86,15 +86,7 @@ def _entry(night: Night, schema: str, audits: list[PartAudit]) -> dict[str, Any]
         "schema": schema,
         "rows": sum(audit.part.rows for audit in audits),
         "queries": sum(audit.queries for audit in audits),
-        "files": [
-            {
-                "path": relative(night, audit.part.uri),
-                "rows": audit.part.rows,
-                "bytes": audit.part.size_bytes,
-                "sha256": audit.sha256,
-            }
-            for audit in audits
-        ],
+        "files": [_file(night, audit.part) for audit in audits],
     }
 
 
@@ -112,6 +104,33 @@ def _counts(plan: Plan, results: Results) -> dict[str, dict[str, int]]:
 def _labels(night: Night) -> dict[str, str]:
     tables = {"user": night.config.inputs.users, "item": night.config.inputs.items}
     return {entity: table.label for entity, table in tables.items() if table is not None and table.label is not None}
+
+
+def _parts(night: Night, results: Results) -> dict[str, list[dict[str, Any]]]:
+    """The files of the run that are not published as tables: what the tables were made from."""
+    slices = {item.part.uri: item for item in results.cleaned}
+    cleaned = [item for _, item in sorted(slices.items())]
+    parts = {
+        "slices": [_file(night, item.part) for item in cleaned],
+        "quarantine": [_file(night, item.quarantine) for item in cleaned if item.quarantine is not None],
+    }
+    for entity in ("user", "item"):
+        parts[f"{entity}_profiles"] = [_file(night, item.part) for item in results.of(entity)]
+    parts["indexes"] = [
+        {
+            "path": relative(night, storage.join(files_uri(night, job, index.record), name)),
+            "sha256": checksum.removeprefix("sha256:"),
+        }
+        for job in night.jobs
+        for index in results.indexes
+        if index.table == job.name
+        for name, checksum in index.record.get("files", {}).items()
+    ]
+    return parts
+
+
+def _file(night: Night, part: Part) -> dict[str, Any]:
+    return {"path": relative(night, part.uri), "rows": part.rows, "bytes": part.size_bytes, "sha256": part.sha256}
 
 
 def _switched_off(bundle: Mapping[str, Any]) -> list[str]:
