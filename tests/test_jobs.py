@@ -42,7 +42,8 @@ def test_nightly(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert nightly.main() == 0
     assert Published(output).table("user2item").num_rows > 0
     assert nightly.main(words) == 0
-    assert nightly.main([*words, "--force"]) == 0
+    assert nightly.main([*words, "--force=false"]) == 0
+    assert nightly.main([*words, "--force=true"]) == 0
     assert len(list((output / "_runs" / DS).iterdir())) == 2
 
 
@@ -94,3 +95,8 @@ def test_the_command_line_takes_beams_options_with_or_without_dashes(inputs: Inp
 def test_help(job: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert job.main(["--help"]) == 0
     assert "--set" in capsys.readouterr().out
+
+
+def test_a_flag_with_another_value(inputs: Inputs, capsys: pytest.CaptureFixture[str]) -> None:
+    assert nightly.main([f"--config={inputs.config}", "--force=yes"]) == 2
+    assert "--force=yes: write --force, --force=true or --force=false" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def split_words(words: Sequence[str], options: Mapping[str, bool]) -> tuple[list
             else:
                 configs.append(word)
         elif options.get(name):
-            own.append(word)
+            own += [name] if not equals or _is_yes(name, value) else []
         elif not equals and not rest:
             raise InputError(f"{name} has no value; write {name}=VALUE")
         elif name == CONFIG:
@@ -46,3 +46,10 @@ def split_words(words: Sequence[str], options: Mapping[str, bool]) -> tuple[list
     if len(configs) > 1:
         raise InputError(f"{configs[1]!r} is one configuration too many, after {configs[0]!r}; give one")
     return [*configs, *own], [*others, *beam]
+
+
+def _is_yes(flag: str, value: str) -> bool:
+    """The value of a flag, for schedulers that can pass nothing but ``--name=value``."""
+    if value.lower() not in ("true", "false"):
+        raise InputError(f"{flag}={value}: write {flag}, {flag}=true or {flag}=false")
+    return value.lower() == "true"

@@ -76,7 +76,7 @@ def run_night(plan: Plan, force: bool, beam_arguments: Sequence[str]) -> Outcome
 
     log.info("%s: run %s in %s", night.ds, night.run, night.uri)
     inputs = [file.uri for source in plan.inputs.sources for file in source.files]
-    with watch(lambda: parts_there(plan)):
+    with watch(lambda: parts_there(plan), poll_seconds=5.0 if storage.is_remote(night.output) else 0.5):
         ran = run_pipeline(
             lambda root: build(root, plan),
             f"recbatch-{night.ds}",

@@ -40,15 +40,17 @@ def display() -> Iterator[Bars | None]:
 
 
 @contextlib.contextmanager
-def watch(look: Callable[[], Progress]) -> Iterator[None]:
+def watch(look: Callable[[], Progress], poll_seconds: float = _POLL_SECONDS) -> Iterator[None]:
     """Show how far the block's work is: bars on a terminal, elsewhere (in a log) a line a minute.
 
-    ``look`` counts the parts. It runs in a thread of its own and its errors only cost the display.
+    Args:
+        look: counts the parts. It is called in a thread of its own, and its errors only cost the display.
+        poll_seconds: between two looks for a terminal; a look at an object store costs money.
     """
     with display() as bars:
         stop = threading.Event()
         show = _Lines() if bars is None else _Bars(bars)
-        every = _LOG_SECONDS if bars is None else _POLL_SECONDS
+        every = _LOG_SECONDS if bars is None else poll_seconds
         thread = threading.Thread(target=_poll, args=(look, show, every, stop), name="progress", daemon=True)
         thread.start()
         try:
