@@ -46,7 +46,7 @@ def alone(indexed: Inputs) -> Path:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [2])
 def test_worker_processes_make_the_same_bytes(indexed: Inputs, alone: Path, tmp_path: Path, workers: int) -> None:
     """And each loads an index once at most."""
     beam = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
