@@ -197,12 +197,12 @@ def test_the_share_that_may_be_put_aside(tmp_path: Path) -> None:
     check_counts("interactions", counts, spec_of(config), where="/run/quarantine")
     strict = config_of(path, inputs={"max_quarantined_share": 0.029})
     with pytest.raises(
-        RecbatchError,
+        InputError,
         match=r"inputs.interactions: 3 of 100 rows \(3.00%\) had to be put aside, and inputs.max_quarantined_share "
         r"allows 2.90%. Most often \(2 rows\): user_id is null. The rows are in /run/quarantine",
     ) as failure:
         check_counts("interactions", counts, spec_of(strict), where="/run/quarantine")
-    assert failure.value.exit_code == 1
+    assert failure.value.exit_code == 2
     check_counts("users", {}, spec_of(strict), where="nowhere")
 
 

@@ -99,7 +99,7 @@ class Heldout(Section):
 
 
 class EarlyStopping(Section):
-    """Stop when the held-out recall@100 has not risen for a while; keep the best step."""
+    """Stop when held-out recall@100 (under 1,000 items: recall@10) has not risen for a while; keep the best step."""
 
     patience: int = Field(3, gt=0)
     """Evaluations without a rise before the fit stops."""

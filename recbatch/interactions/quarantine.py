@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import types
 
-from recbatch.errors import RecbatchError
+from recbatch.errors import InputError
 from recbatch.interactions.coding import encode
 from recbatch.interactions.kinds import is_list, is_text, value_type
 from recbatch.interactions.slices import Piece
@@ -83,8 +83,8 @@ def check_counts(source: SourceName, counts: Mapping[str, int], spec: ReadSpec, 
         where: where the rows that were put aside can be read.
 
     Raises:
-        InputError: most timestamps cannot be meant as they are declared, or they are written in two ways.
-        RecbatchError: more rows were put aside than ``inputs.max_quarantined_share`` allows.
+        InputError: most timestamps cannot be meant as they are declared, or they are written in two ways; or more rows
+            were put aside than ``inputs.max_quarantined_share`` allows.
     """
     check_times(counts, spec.timestamp_unit)
     rows, bad = counts.get("rows", 0), counts.get("quarantined", 0)
@@ -92,7 +92,7 @@ def check_counts(source: SourceName, counts: Mapping[str, int], spec: ReadSpec, 
         return
     reasons = {key.removeprefix(_REASON): n for key, n in counts.items() if key.startswith(_REASON)}
     most = max(reasons, key=lambda reason: (reasons[reason], reason))
-    raise RecbatchError(
+    raise InputError(
         f"inputs.{source}: {bad} of {rows} rows ({bad / rows:.2%}) had to be put aside, and "
         f"inputs.max_quarantined_share allows {spec.max_quarantined_share:.2%}. "
         f"Most often ({reasons[most]} rows): {most}. "

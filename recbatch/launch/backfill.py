@@ -44,8 +44,10 @@ def backfill(
     output = storage.absolute(output)
     config = load_config(config_path, overrides, output=output)
     wanted = [day for day in dates if force or not _is_published(output, day)]
-    if model is not None and wanted:
-        _refuse_future_model(config, model, wanted[0])
+    others = {f"tables.{name}.model": table.model for name, table in config.tables.enabled().items()}
+    for key, uri in {"--model": model, **others}.items():
+        if uri is not None and wanted:
+            _refuse_future_model(config, key, uri, wanted[0])
 
     failed = []
     for day in wanted:
@@ -71,14 +73,14 @@ def _is_published(output: str, day: date) -> bool:
     return there
 
 
-def _refuse_future_model(config: Config, model: str, day: date) -> None:
+def _refuse_future_model(config: Config, key: str, model: str, day: date) -> None:
     """A past date's recommendations must not know the events that they will be measured by."""
-    bundle = look_at(model, "--model")
+    bundle = look_at(model, key)
     last = bundle.last_event_us
     if config.run.allow_future_model or (last is not None and last < end_of_day_us(day, config.zone)):
         return
     what = "events whose time it does not say" if last is None else f"events after {day}"
     raise InputError(
-        f"--model: {bundle.reference.uri} was trained on {what}, so it must not make the night of {day}; train one "
-        f"with --ds {day}, leave --model out to train one per date, or set run.allow_future_model: true"
+        f"{key}: {bundle.reference.uri} was trained on {what}, so it must not make the night of {day}; train one "
+        f"with --ds {day}, leave it out, or set run.allow_future_model: true"
     )

@@ -12,7 +12,7 @@ from recbatch.launch.prepare import prepare_night, require_writable
 from recbatch.launch.progress import parts_there
 from recbatch.night import Night, Plan
 from recbatch.run import watch
-from recbatch.tables.pointer import Pointer, read_pointer
+from recbatch.tables.pointer import Pointer, read_pointer, require_pointer
 from recbatch.tables.projection import is_projected, partition_uri, project
 from recbatch.tables.read import read_manifest
 
@@ -67,7 +67,8 @@ def run_night(plan: Plan, force: bool, beam_arguments: Sequence[str]) -> Outcome
     """Run the pipeline of a planned night, or find that there is nothing to do."""
     night = plan.night
     if not force and _is_published(night):
-        log.info("%s: nothing to do, %s is published as run %s", night.ds, night.output, night.run)
+        pointer = require_pointer(night.output, night.ds)
+        log.info("%s: nothing to do, %s is published as run %s", night.ds, night.output, pointer.run)
         return Outcome(night, published=False)
     require_writable(night.output, "--output")
     # Beam takes seconds to import: not before it is needed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from recbatch.launch.dates import parse_date
 from recbatch.night import BundleRef, Night, Plan, TrainingJob, embedding_sets, table_jobs
 from recbatch.run import code_checksum, fingerprint, library_versions
 from recbatch.schemas import all_columns
+
+log = logging.getLogger(__name__)
 
 
 def training_job(config: Config, inputs: ResolvedInputs, as_of_us: int | None) -> TrainingJob:
@@ -75,6 +78,9 @@ def prepare_night(
         if table.model is not None
     }
     given = None if model is None else look_at(model, "--model")
+    for bundle in [*([] if given is None else [given]), *others.values()]:
+        if bundle.last_event_us is not None and bundle.last_event_us >= as_of_us:
+            log.warning("%s: the model %s was trained on events after this date", ds, bundle.reference.uri)
     models = [config.model if given is None else given.model, *(bundle.model for bundle in others.values())]
     columns = feature_columns(config, models)
     inputs = resolve_inputs(config, columns)
@@ -149,7 +155,8 @@ def _run_name(output: str, ds: str, name: str, *, force: bool) -> str:
     there = [found for found in storage.list_names(folder) if found == name or found.startswith(f"{name}-")]
     if not force:
         return name
-    counters = [int(found.removeprefix(f"{name}-")) for found in there if found != name]
+    endings = [found.removeprefix(f"{name}-") for found in there if found != name]
+    counters = [int(ending) for ending in endings if ending.isdecimal()]
     newest = max(counters, default=1)
     latest = name if newest == 1 else f"{name}-{newest}"
     unfinished = newest > 1 and not storage.exists(storage.join(folder, latest, "manifest.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,7 @@ from recbatch.model.data import Events
 from recbatch.model.encoded import EncodedData
 from recbatch.model.towers import TowerModel
 
-MONITORED = "heldout_recall_at_100"
-
+_MANY_ITEMS = 1_000  # with fewer, most of them are among the best 100 whatever the model is
 _MOST_EVENTS = 10_000  # sampled above: the standard error of a recall is below .005 then, and an evaluation stays short
 _BLOCK = 1024
 _KS = (10, 100)
@@ -81,6 +81,14 @@ class HeldoutEvaluation:
             tf.constant(values),
             tf.constant(rows),
         )
+
+    def quality(self, metrics: Mapping[str, float]) -> tuple[float, float]:
+        """What early stopping goes by, greater is better: held-out recall@100, in a small catalog recall@10; then NDCG.
+
+        In a catalog of a hundred items recall@100 is 1 from the first step on, and would end every fit there.
+        """
+        k = _KS[-1] if len(self._items) >= _MANY_ITEMS else _KS[0]
+        return metrics[f"heldout_recall_at_{k}"], metrics["heldout_ndcg_at_10"]
 
     def vectors(self) -> tuple[tf.Tensor, tf.Tensor]:
         """(query vectors [num_queries, dim], candidate vectors [num_known_items, dim]) as the towers are now."""

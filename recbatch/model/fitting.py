@@ -19,7 +19,7 @@ from recbatch.model.batches import Batch, Batches, Histories
 from recbatch.model.checkpoint import load_checkpoint, save_checkpoint
 from recbatch.model.data import Events, Prepared
 from recbatch.model.encoded import EncodedData
-from recbatch.model.evaluation import MONITORED, HeldoutEvaluation
+from recbatch.model.evaluation import HeldoutEvaluation
 from recbatch.model.features import stable_seed
 from recbatch.model.progress import FitProgress, fit_progress
 from recbatch.model.towers import build_towers
@@ -143,10 +143,11 @@ class TwoTowerFit:
         stopping, state = self._training.early_stopping, self.state
         due = state.done or (stopping is not None and state.epoch % stopping.every_epochs == 0)
         metrics = self.evaluation.metrics() if self.evaluation is not None and due else {}
-        if not metrics:
+        if self.evaluation is None or not metrics:
             return {}
         state.evaluations_since_best += 1
-        if stopping is None or metrics[MONITORED] > state.best_metrics.get(MONITORED, -1.0):
+        quality, best = self.evaluation.quality, state.best_metrics
+        if stopping is None or not best or quality(metrics) > quality(best):
             state.best_step, state.best_metrics, state.evaluations_since_best = state.step, metrics, 0
             self._best = [variable.numpy() for variable in self._variables]
         elif state.evaluations_since_best >= stopping.patience:

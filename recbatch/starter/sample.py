@@ -23,11 +23,13 @@ class Column:
     """A column and the values of the sample, in their plain type (dictionaries decoded).
 
     ``greatest``: the greatest value of the files looked at, where their footers say so; an array of one.
+    ``of_folder``: it is not in the files, but in the names of their folders (``key=value``).
     """
 
     name: str
     values: pa.Array
     greatest: pa.Array | None = None
+    of_folder: bool = False
 
     @property
     def type(self) -> pa.DataType:
@@ -69,7 +71,7 @@ def take_sample(path: str, option: str) -> Sample:
     uris = [file.uri for file in find_files(path, option)]
     chosen = dict.fromkeys([uris[0], uris[len(uris) // 2], uris[-1]][:_FILES])
     looks = [_look(uri, option) for uri in chosen]
-    tables = [table for table, _ in looks]
+    tables = [table for table, _, _ in looks]
     try:
         table = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException:  # the files disagree; that is said when they are read, the first one will do here
@@ -79,13 +81,16 @@ def take_sample(path: str, option: str) -> Sample:
     for name in names:
         values = _plain(table.column(table.column_names.index(name)))
         columns[name] = Column(
-            name, values, _greatest([maxima[name] for _, maxima in looks if name in maxima], values.type)
+            name,
+            values,
+            _greatest([maxima[name] for _, maxima, _ in looks if name in maxima], values.type),
+            of_folder=any(name in folders for _, _, folders in looks),
         )
     return Sample(path, len(uris), table.num_rows, columns)
 
 
-def _look(uri: str, option: str) -> tuple[pa.Table, dict[str, Any]]:
-    """The first rows of a file, and the greatest values that its footer knows."""
+def _look(uri: str, option: str) -> tuple[pa.Table, dict[str, Any], set[str]]:
+    """The first rows of a file, the greatest values that its footer knows, and the columns that are its folders."""
     try:
         with storage.open_input(uri) as stream, pq.ParquetFile(stream) as file:
             batch = next(file.iter_batches(batch_size=_ROWS_PER_FILE), None)
@@ -96,11 +101,12 @@ def _look(uri: str, option: str) -> tuple[pa.Table, dict[str, Any]]:
             f"{option}: {uri} cannot be read as Parquet ({error}); convert it to Parquet first, or name only the "
             f"Parquet files, with a glob such as 'folder/*.parquet'"
         ) from error
+    folders = {name for name, _ in partitions_of(uri)} - set(table.column_names)
     for name, value in partitions_of(uri):
-        if name not in table.column_names:
+        if name in folders and name not in table.column_names:
             table = table.append_column(name, pa.array([value] * table.num_rows, pa.string()))
             maxima[name] = value
-    return table, maxima
+    return table, maxima, folders
 
 
 def _maxima(metadata: pq.FileMetaData) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def guess_time(columns: dict[str, Column]) -> Time | None:
     scores: dict[str, int] = {}
     units: dict[str, str | None] = {}
     for name, column in columns.items():
-        score = fits_time(name)
+        # The day of a folder says less than any time in the files: all its events would be at midnight.
+        score = min(fits_time(name), 2) if column.of_folder else fits_time(name)
         if types.is_timestamp(column.type) or types.is_date(column.type):
             scores[name], units[name] = score + 2000, None  # the type says more than any name
         elif score > 1 and (unit := _unit(column)):

@@ -131,6 +131,13 @@ def remarks(source: str, counts: Mapping[str, int]) -> Iterator[str]:
             f"inputs.{source}: {counts['float_ids']} ids are whole numbers stored as floats (a null makes pandas do "
             f"that) and were read as integers; store them as integers or text"
         )
+    for entity in ENTITIES:
+        strangers = counts.get(f"unknown_{entity}s")
+        if strangers:
+            yield (
+                f"inputs.{entity}s: {counts[f'unknown_{entity}_events']} interactions name {strangers} {entity}s that "
+                f"are not in the table (inputs.unknown_{entity}s says what becomes of them)"
+            )
     if counts.get("quarantined"):
         yield f"inputs.{source}: {counts['quarantined']} of {counts['rows']} rows were put aside, with the reasons"
 

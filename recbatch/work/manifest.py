@@ -17,6 +17,7 @@ from recbatch.work.auditing import audited_recall
 from recbatch.work.candidates import files_uri
 from recbatch.work.inputs import remarks
 from recbatch.work.items import PartAudit, Results, added
+from recbatch.work.training import switched_off
 
 FORMAT = 1
 _MODEL_KEYS = ("fingerprint", "metrics", "steps", "heldout", "refit", "seconds")
@@ -40,7 +41,7 @@ def make_manifest(plan: Plan, results: Results, tables: Mapping[str, Any]) -> di
         "schemas": {entry["schema"]: columns(entry["schema"]) for entry in tables.values()},
         "parts": _parts(night, results),
         "labels": _labels(night),
-        "notes": [*_switched_off(bundle), *_remarks(counts)],
+        "notes": [*switched_off(bundle), *_remarks(counts)],
         "timings": {"seconds_by_step": _seconds(results)},
         "work": _work(night, results),
         "versions": library_versions(),
@@ -131,15 +132,6 @@ def _parts(night: Night, results: Results) -> dict[str, list[dict[str, Any]]]:
 
 def _file(night: Night, part: Part) -> dict[str, Any]:
     return {"path": relative(night, part.uri), "rows": part.rows, "bytes": part.size_bytes, "sha256": part.sha256}
-
-
-def _switched_off(bundle: Mapping[str, Any]) -> list[str]:
-    return [
-        f"the {tower} tower's feature {feature['name']} is switched off: {feature['reason']}"
-        for tower, description in bundle["towers"].items()
-        for feature in description["features"]
-        if not feature["on"]
-    ]
 
 
 def _remarks(counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from recbatch import storage
-from recbatch.errors import RecbatchError
+from recbatch.errors import InputError, RecbatchError
 from recbatch.interactions import check_unchanged
 from recbatch.night import Night, Plan, Ranges
 from recbatch.tables.pointer import publish_pointer
 from recbatch.tables.projection import project
+from recbatch.work.inputs import ENTITIES, remarks
 from recbatch.work.items import IndexRef, PartAudit, RangePart, Results, SlicePart, SliceSample
 from recbatch.work.manifest import make_manifest, relative, table_entries
+
+log = logging.getLogger(__name__)
 
 _SHOWN_PROBLEMS = 5
 _THREADS = 8  # a look at an input waits for disk or network, not for the processor
@@ -32,12 +36,14 @@ def publish_night(
     """Publish the night; returns the name of the run.
 
     Raises:
+        InputError: no interaction names a user (item) of the users (items) table.
         RecbatchError: the audit found a problem, a part is missing, too many ids have no valid vector, or an input is
             not the one that was planned with. Nothing is published then, and readers keep what they have.
     """
     night = plan.night
     _check_inputs(plan)
     results = Results(samples, cleaned, profiles, embeddings, indexes, audits)
+    _check_strangers(results)
     problems = [f"{audit.part.uri}: {problem}" for audit in audits for problem in audit.problems]
     problems += _missing_parts(night, results)
     if not problems:
@@ -88,6 +94,21 @@ def _missing_parts(night: Night, results: Results) -> list[str]:
         for number in range(count)
         if (name, number) not in arrived
     ]
+
+
+def _check_strangers(results: Results) -> None:
+    """A users or items table that no interaction knows is the wrong table, or has the wrong column as its id."""
+    for entity in ENTITIES:
+        counts = results.counts(entity)
+        for sentence in remarks(f"{entity}s", counts):
+            log.warning(sentence)
+        unknown = counts[f"unknown_{entity}_events"]
+        if unknown and counts[f"{entity}s"] and not counts["events"]:
+            raise InputError(
+                f"inputs.{entity}s: none of the {unknown} interactions names one of the table's "
+                f"{counts[f'{entity}s']} {entity}s, so the night is not published; check inputs.{entity}s.path and "
+                f"inputs.{entity}s.id"
+            )
 
 
 def _unaccounted(night: Night, results: Results, tables: Mapping[str, Any]) -> list[str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import filelock
 import platformdirs
 import pyarrow.parquet as pq
 
 from recbatch import storage
+from recbatch.errors import InputError
 from recbatch.interactions import CleanTables, load_tables, plan_slices
 from recbatch.model import Bundle, TrainingData, load_bundle, train_bundle
 from recbatch.model.bundle import MANIFEST
@@ -40,6 +43,7 @@ def train_job(job: TrainingJob) -> Bundle:
         if not storage.exists(storage.join(job.target, MANIFEST)):
             clean = load_tables(plan_slices(job.inputs, job.slice_rows), job.spec)
             _report(clean, work)
+            _require_events(clean)
             train_bundle(
                 job.model,
                 TrainingData(clean.interactions, clean.users, clean.items),
@@ -48,8 +52,12 @@ def train_job(job: TrainingJob) -> Bundle:
                 as_of_us=job.as_of_us,
                 fingerprint=job.name,
             )
-            shutil.rmtree(work / "checkpoints", ignore_errors=True)
-    return load_bundle(job.target)
+        shutil.rmtree(work / "checkpoints", ignore_errors=True)  # also those of one who was killed just before this
+    bundle = load_bundle(job.target)
+    log.info("the model was measured on what was held out (%s)", bundle.manifest["heldout"])
+    for sentence in switched_off(bundle.manifest):
+        log.warning(sentence)
+    return bundle
 
 
 def _report(clean: CleanTables, work: Path) -> None:
@@ -60,6 +68,37 @@ def _report(clean: CleanTables, work: Path) -> None:
     if clean.quarantined.num_rows:
         pq.write_table(clean.quarantined, work / "quarantine.parquet")
         log.warning("%d rows were put aside, with the reasons, in %s", clean.quarantined.num_rows, work)
+
+
+def _require_events(clean: CleanTables) -> None:
+    """Say where the events went if none is left."""
+    if clean.interactions.num_rows:
+        return
+    found = clean.counts["interactions"]
+    if not found.get("rows"):
+        why = "the files of inputs.interactions hold no rows"
+    elif found.get("accepted"):
+        strangers = [source for source in ("users", "items") if clean.counts[source].get(f"unknown_{source}")]
+        why = (
+            f"all {found['accepted']} interactions name ids that are not in {' or '.join(strangers)}; check "
+            + " and ".join(f"inputs.{source}.id" for source in strangers)
+        )
+    else:
+        why = (
+            f"of {found['rows']} interactions {found.get('after_as_of', 0)} are after the date and "
+            f"{found.get('quarantined', 0)} had to be put aside; check --ds"
+        )
+    raise InputError(f"there is nothing to train on: {why}")
+
+
+def switched_off(manifest: Mapping[str, Any]) -> list[str]:
+    """The features of a bundle that do nothing, with the reason."""
+    return [
+        f"the {tower} tower's feature {feature['name']} is switched off: {feature['reason']}"
+        for tower, description in manifest["towers"].items()
+        for feature in description["features"]
+        if not feature["on"]
+    ]
 
 
 def work_folder(job: TrainingJob) -> Path:
