@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from interactions_data import config_of, events, read_all, resolved, spec_of, write
 
-from recbatch.errors import InputError, RecbatchError
+from recbatch.errors import InputError
 from recbatch.interactions import check_counts, clean_schema, plan_slices, read_slice
 
 BAD_UTF8 = b"caf\xe9"
