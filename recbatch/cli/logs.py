@@ -31,5 +31,7 @@ def set_up_logs() -> None:
     handler.addFilter(lambda record: not str(record.msg).startswith("Resource module is not available"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("recbatch").setLevel(logging.INFO)
+    # Its warnings are about how our functions are traced, at the first call of each shape.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     # A failed work item is reported once, by us, as a sentence; Beam would log it as well, as tracebacks.
     logging.getLogger("apache_beam.runners").setLevel(logging.CRITICAL)

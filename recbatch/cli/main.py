@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +45,21 @@ DsOption = Annotated[
     str, typer.Option("--ds", metavar="YYYY-MM-DD", help="Date of the night: events up to the end of that day count.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again, in a run of its own, if it is published.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"recbatch {metadata.version('recbatch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The nightly batch recommendation run: interactions in Parquet in, four top-k tables in Parquet out."""
 
 
 @app.command()
@@ -173,9 +189,10 @@ def verify(
 
     Every published file is read. Paths are relative to OUTPUT, so a copied or moved output verifies, too.
     """
+    from recbatch.launch.dates import parse_date
     from recbatch.tables.verify import verify_output
 
-    verify_output(output, ds)
+    verify_output(output, None if ds is None else parse_date(ds).isoformat())
 
 
 @app.command()
@@ -186,9 +203,10 @@ def show(
     item: Annotated[str | None, typer.Option("--item", metavar="ID", help="What belongs to one item.")] = None,
 ) -> None:
     """Show a published night: its key figures and a preview, or all that it says of one user or item."""
+    from recbatch.launch.dates import parse_date
     from recbatch.report import show_night
 
-    show_night(output, ds, user=user, item=item)
+    show_night(output, parse_date(ds).isoformat(), user=user, item=item)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
