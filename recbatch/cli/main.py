@@ -17,7 +17,6 @@ from recbatch.run import explain
 
 app = typer.Typer(
     name="recbatch",
-    help="The nightly batch recommendation run: interactions in Parquet in, four top-k tables in Parquet out.",
     epilog="To begin with your own data: [bold]recbatch init INTERACTIONS > config.yaml[/bold], then [bold]recbatch "
     "nightly config.yaml --output DIR --ds DATE[/bold] and [bold]recbatch show DIR --ds DATE[/bold].",
     no_args_is_help=True,
