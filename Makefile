@@ -16,6 +16,11 @@ LOCK := locks/requirements-py311.txt
 DATASET := movielens-100k
 DS := 1998-04-23
 ARGS ?=
+# Of bench-quality: a folder with MovieLens 1M (without one its rows are not run, and the target fails), at most 20
+# minutes instead of 3 hours, and the seed of the first split.
+ML1M ?=
+QUICK ?=
+SEED ?= 0
 
 # A finished installation is known by the lock, the place (an environment cannot be moved) and, apart from these, by
 # what the editable install was made from. The stamps are written last, so an interrupted install is never taken for one.
@@ -23,11 +28,12 @@ place_and = $(shell { printf '%s\n' '$(subst ','\'',$(CURDIR))'; cat $(1); } 2>/
 ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
 PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
 
-.PHONY: help setup demo test lint types unit format docs test-wheel dist lock clean clean-all
+.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench-quality check-metrics \
+  clean clean-all
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do
-	  printf '  make %-11s %s\n' "$$name" "$$text"
+	  printf '  make %-13s %s\n' "$$name" "$$text"
 	done
 
 setup: $(PACKAGE)  ## Make .venv with .venv/bin/recbatch from the locked packages (a few minutes; once)
@@ -87,12 +93,35 @@ lock:  ## Remake the lock after a change in pyproject.toml (LOCK_ARGS=--upgrade 
 	  --custom-compile-command "make lock" $(LOCK_ARGS) pyproject.toml --output-file $(LOCK)
 	grep -c '^[a-z0-9]' $(LOCK) | sed 's|$$| packages locked in $(LOCK)|'
 
+# The peers of `make bench-quality` have an environment and a lock each.
+lock-quality:  ## Remake the locks of the other libraries in benchmarks/quality (LOCK_ARGS=--upgrade: newest versions)
+	@$(find_python)
+	work=$$(mktemp -d)
+	trap 'rm -rf "$$work"' EXIT
+	trap 'exit 1' INT TERM
+	"$$python" -m venv "$$work"
+	"$$work/bin/python" -m pip install --quiet uv
+	for folder in benchmarks/quality/implicit benchmarks/quality/rectools benchmarks/quality/metrics; do
+	  "$$work/bin/uv" pip compile --quiet --generate-hashes \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url \
+	    --custom-compile-command "make lock-quality" $(LOCK_ARGS) "$$folder/requirements.in" \
+	    --output-file "$$folder/requirements.txt"
+	  grep -c '^[a-z0-9]' "$$folder/requirements.txt" | sed "s|$$| packages locked in $$folder/requirements.txt|"
+	done
+
+bench-quality: setup  ## Measure the models beside published figures and other libraries, write docs/quality.md: ML1M=DIR, QUICK=1, SEED=0
+	@.venv/bin/python -m benchmarks.quality --seed '$(SEED)' --ml1m '$(ML1M)' $(if $(QUICK),--quick) $(ARGS)
+
+check-metrics: setup  ## Compare our metrics with those of ranx and RecTools, in an environment of their own
+	@.venv/bin/python -m benchmarks.quality.check_metrics
+
 clean:  ## Remove caches and build products
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-clean-all: clean  ## The same, and .venv and the demo's data and output
-	@rm -rf .venv data/$(DATASET) output/$(DATASET)
+clean-all: clean  ## The same, and the environments, the demo's data and output, and what bench-quality has made
+	@rm -rf benchmarks/quality/.envs benchmarks/quality/.cache benchmarks/quality/results/cells
+	rm -rf .venv data/$(DATASET) output/$(DATASET)
 
 # --- how .venv is made --------------------------------------------------------------------------------------------
 

@@ -123,9 +123,26 @@ def _sentences(manifest: Mapping[str, Any]) -> list[str]:
     kept = {name: value for name, value in model["metrics"].items() if not name.endswith("_with_seen")}
     measured = ", ".join(f"{name} {value:.3f}" for name, value in kept.items()) or "nothing was held out"
     lines.append(f"model: {measured} ({model['steps']:,} steps, fitted in {model['seconds']:.0f} s)")
+    lines += _training(model)
+    lines += (manifest.get("gate") or {}).get("says", [])
     seconds = manifest["timings"]["seconds_by_step"]
     lines.append("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
     return [*lines, *manifest["notes"]]
+
+
+def _training(model: Mapping[str, Any]) -> list[str]:
+    """How the model was fitted; nothing for one of an older version."""
+    facts, warm = model.get("training"), model.get("warm_started")
+    if not facts:
+        return []
+    speed = f", {facts['examples_per_second']:,} a second" if facts["examples_per_second"] else ""
+    peak = facts["peak_rss_bytes"] / 1e9
+    lines = [f"training: {facts['examples']:,} examples{speed}, the process took {peak:.1f} GB at most"]
+    if warm and warm["from"]:
+        lines.append(f"warm start from {warm['from']}: {warm['copied']:,} known rows and {warm['new']:,} new ones")
+    elif warm:
+        lines.append(f"no warm start: {warm['reason']}")
+    return lines
 
 
 def _preview(console: Console, night: Night) -> None:

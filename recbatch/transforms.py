@@ -153,7 +153,7 @@ class TowerHandler(ModelHandler[RangePart, RangePart, embedding.LazyTower]):
 
     def load_model(self) -> embedding.LazyTower:
         """The tower, loaded at its first use: RunInference may ask for it before the bundle has been trained."""
-        return embedding.LazyTower(self._vectors)
+        return embedding.LazyTower(self._night, self._vectors)
 
     def run_inference(
         self, batch: Sequence[RangePart], model: embedding.LazyTower, inference_args: Mapping[str, Any] | None = None

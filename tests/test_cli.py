@@ -144,6 +144,7 @@ def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 CONTRACT = {
     "data": ["--to"],
     "train": ["--model", "--ds", "--set"],
+    "tune": ["--study", "--output", "--trials", "--minutes", "--ds", "--space", "--metric", "--set"],
     "recommend": ["--model", "--output", "--ds", "--force", "--set"],
     "nightly": ["--output", "--ds", "--force", "--set"],
     "backfill": ["--output", "--from", "--to", "--model", "--retrain", "--force", "--set"],

@@ -8,9 +8,11 @@ from model_data import START_US, interactions, planted
 
 from recbatch.config.models import HistoryFeature
 from recbatch.model import TrainingData
-from recbatch.model.batches import Batch, Batches, Histories
+from recbatch.model.batches import Batch, Batches
 from recbatch.model.data import Events, prepare
 from recbatch.model.features import FIRST_OOV
+from recbatch.model.histories import Histories
+from recbatch.model.negatives import Catalog, Negatives
 
 
 def feature_of(train_on: str, dropout: float = 0.0, length: int = 5) -> HistoryFeature:
@@ -19,11 +21,16 @@ def feature_of(train_on: str, dropout: float = 0.0, length: int = 5) -> HistoryF
     )
 
 
-def batches_of(events: Events, feature: HistoryFeature | None, num_users: int, num_items: int) -> Batches:
+def batches_of(
+    events: Events, feature: HistoryFeature | None, num_users: int, num_items: int, negatives: Negatives = "in_batch"
+) -> Batches:
     numbers = np.arange(num_items, dtype=np.int32) + FIRST_OOV + 1  # history numbers that can be told back to items
     histories = Histories(events, numbers, feature, num_users)
     per_event = feature is not None and feature.train_on == "before"
-    return Batches(events, histories, feature, per_event=per_event)
+    catalog = Catalog(negatives, events.items, num_items, sample=10, logq=True)
+    weights = np.ones(len(events), np.float32)
+    whole = negatives != "in_batch"
+    return Batches(events, histories, feature, catalog, weights, per_event=per_event, whole_users=whole)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def events() -> Events:
 
 
 def history_of(batch: Batch, query: int) -> list[int]:
-    return (batch.history_values[batch.history_rows == query] - FIRST_OOV - 1).tolist()
+    return (batch.history.items[batch.history.rows == query] - FIRST_OOV - 1).tolist()
 
 
 @pytest.mark.parametrize("train_on", ["before", "others", None])
@@ -51,8 +58,8 @@ def test_epochs_differ_and_are_the_same_when_drawn_again_from_the_middle(events:
     batches = batches_of(events, feature_of("others", dropout=0.4), 60, 40)
     whole, rest = list(batches.epoch(1, 3, 100)), list(batches.epoch(1, 3, 100, start=5))
     for expected, again in zip(whole[5:], rest, strict=True):
-        for name, array in vars(expected).items():
-            np.testing.assert_array_equal(array, getattr(again, name))
+        for name, array in expected.arrays().items():
+            np.testing.assert_array_equal(array, again.arrays()[name])
     assert next(batches.epoch(1, 4, 100)).items.tolist() != whole[0].items.tolist()
 
 
@@ -68,7 +75,8 @@ def test_no_target_is_in_its_own_history_nor_a_negative(events: Events, train_on
                 assert not set(history) & set(targets.tolist())
                 assert len(history) <= 8
                 assert set(history) <= set(events.items[events.users == batch.users[query]].tolist())
-                negatives = batch.items[batch.negative[query]]
+                shown_to_it = batch.drawn.shown_columns[batch.drawn.shown_rows == query]
+                negatives = np.delete(batch.drawn.candidates, shown_to_it)
                 assert set(negatives.tolist()) == set(batch.items.tolist()) - set(history) - set(targets.tolist())
                 shown += len(history)
     assert shown > 500
@@ -94,7 +102,7 @@ def test_a_repeated_item_is_taken_out_of_the_history_of_its_repetition() -> None
 def test_dropout_hides_the_given_share_on_average(events: Events) -> None:
     def shown(dropout: float, train_on: str) -> float:
         batches = batches_of(events, feature_of(train_on, dropout, length=100), 60, 40)
-        return sum(len(batch.history_values) for epoch in range(20) for batch in batches.epoch(1, epoch, 100))
+        return sum(len(batch.history.items) for epoch in range(20) for batch in batches.epoch(1, epoch, 100))
 
     for train_on in ("before", "others"):
         assert shown(0.3, train_on) / shown(0.0, train_on) == pytest.approx(0.7, abs=0.05)
@@ -102,12 +110,14 @@ def test_dropout_hides_the_given_share_on_average(events: Events) -> None:
 
 def test_a_night_sees_the_newest_training_positives(events: Events) -> None:
     histories = Histories(events, np.arange(40, dtype=np.int32) + 2, feature_of("before", length=3), 60)
-    items, rows = histories.at(np.array([4, 4, 9]), None)
+    shown = histories.at(np.array([4, 4, 9]), None)
+    items, rows = shown.items, shown.rows
     assert rows.tolist() == [0] * 3 + [1] * 3 + [2] * 3
     assert items[:3].tolist() == events.items[events.users == 4][-3:].tolist()
     assert events.times_us is not None
     times = events.times_us[events.users == 4]
-    items, rows = histories.at(np.array([4, 4]), np.array([times[2], times[0]]))
+    shown = histories.at(np.array([4, 4]), np.array([times[2], times[0]]))
+    items, rows = shown.items, shown.rows
     assert items.tolist() == events.items[events.users == 4][:2].tolist()
     assert rows.tolist() == [0, 0]
 

@@ -62,7 +62,8 @@ def test_the_manifest_explains_the_bundle(trained: Path) -> None:
     assert all(feature["on"] for feature in features.values())
     assert manifest["model"] == every_feature().model_dump(mode="json")
     assert manifest["versions"]["tensorflow"].startswith("2.")
-    assert {name.split("/")[0] for name in manifest["files"]} == {"query", "candidate", "retriever"}
+    folders = {"query", "candidate", "retriever", "measured", "weights"}
+    assert {name.split("/")[0] for name in manifest["files"]} == folders
     assert read_manifest(str(trained)) == manifest
 
 

@@ -17,30 +17,36 @@ from model_data import START_US, every_feature, history_model, interactions, pla
 from recbatch.config.models import Model
 from recbatch.errors import InputError, RecbatchError
 from recbatch.model import TrainingData, train_bundle
+from recbatch.model.batches import Batch
 from recbatch.model.data import prepare
+from recbatch.model.features import Bags
 from recbatch.model.fitting import TwoTowerFit
-from recbatch.model.training import identity_of, split_events
+from recbatch.model.heldout import split_events
+from recbatch.model.training import identity_of
 
 
 def fit_of(model: Model, data: TrainingData, folder: Path, *, heldout: bool = False) -> TwoTowerFit:
     prepared = prepare(data)
     if not heldout:
         return TwoTowerFit("test", model, prepared, prepared.events, None, folder, "x")
-    mask = split_events(model, prepared.events).heldout
+    mask = split_events(model, prepared).heldout
     train, rest = prepared.events.select(~mask), prepared.events.select(mask)
     return TwoTowerFit("test", model, prepared, train, rest, folder, "x")
+
+
+def bags_of(batch: Batch) -> Bags:
+    history = batch.history
+    return Bags(*map(tf.constant, (history.items, history.rows, len(batch.users), history.age)))
 
 
 @pytest.mark.parametrize("train_on", ["before", "others", None])
 def test_the_loss_is_the_softmax_with_log_q_subtracted(tmp_path: Path, train_on: str | None) -> None:
     settings: dict[str, Any] = {"normalize": True, "temperature": 0.25}
+    settings["training"] = {"negatives": "in_batch", "user_weight": "events"}
     model = history_model(train_on, **settings) if train_on else small_model(**settings)
     fit = fit_of(model, planted(), tmp_path)
     batch = next(fit._batches.epoch(3, 0, 100))
-    users, events, values, rows = map(
-        tf.constant, (batch.users, batch.events, batch.history_values, batch.history_rows)
-    )
-    inputs = fit._data.query_inputs(users, events, {}, values, rows)
+    inputs = fit._data.query_inputs(batch.users, batch.events, {}, bags_of(batch))
     queries = fit.query(inputs).numpy().astype(np.float64)[batch.query_of]
     items = fit.candidate(fit._data.candidate_inputs(tf.constant(batch.items))).numpy().astype(np.float64)
     counts = np.bincount(fit._batches._events.items)
@@ -49,11 +55,11 @@ def test_the_loss_is_the_softmax_with_log_q_subtracted(tmp_path: Path, train_on:
         for row, query in enumerate(batch.query_of):
             positives = set(batch.items[batch.query_of == query]) - {batch.items[row]}
             shown = set(
-                np.flatnonzero(np.isin(fit._data.history_numbers, batch.history_values[batch.history_rows == query]))
+                np.flatnonzero(np.isin(fit._data.history_numbers, batch.history.items[batch.history.rows == query]))
             )
             logits[row, np.isin(batch.items, list(positives | shown))] = -np.inf
     expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diag(logits))
-    assert float(fit._step(batch)) == pytest.approx(expected, rel=1e-5)
+    assert float(fit._train_step(batch.arrays(), np.zeros(2, np.int32))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_log_q_makes_scores_learn_popularity_and_without_it_they_do_not(tmp_path: Path) -> None:
@@ -65,12 +71,12 @@ def test_log_q_makes_scores_learn_popularity_and_without_it_they_do_not(tmp_path
     data = TrainingData(interactions(users, items, all=["same"] * 400))
     difference = {}
     for logq in (True, False):
-        training = {"logq": logq, "epochs": 40, "learning_rate": 0.03, "batch_size": 100}
+        training = {"negatives": "in_batch", "logq": logq, "epochs": 40, "learning_rate": 0.03, "batch_size": 100}
         fit = fit_of(small_model(query=query, training=training), data, tmp_path / str(logq))
         fit.run()
         vectors = fit.candidate(fit._data.candidate_inputs(tf.constant([0, 1]))).numpy()
-        first, nothing = tf.constant([0]), tf.constant([])
-        of_query = fit.query(fit._data.query_inputs(first, first, fit._of_events, nothing, nothing))
+        first, nothing = tf.constant([0]), Bags(tf.constant([]), tf.constant([]), tf.constant(1))
+        of_query = fit.query(fit._data.query_inputs(first, first, fit._of_events, nothing))
         scores = (of_query.numpy() @ vectors.T)[0]  # items sorted by id: often, seldom
         difference[logq] = scores[0] - scores[1]
     assert difference[True] == pytest.approx(np.log(3), abs=0.1)
@@ -85,7 +91,7 @@ def test_heldout_recall_is_what_numpy_says(tmp_path: Path, model: Model) -> None
     fit.run()
     assert fit.evaluation is not None
     prepared = prepare(planted())
-    mask = split_events(model, prepared.events).heldout
+    mask = split_events(model, prepared).heldout
     train, heldout = prepared.events.select(~mask), prepared.events.select(mask)
     assert train.times_us is not None
     assert heldout.times_us is not None

@@ -21,6 +21,8 @@ ROOMS = (
     "splits",
     "metrics",
     "model",
+    "evaluation",
+    "tuning",
     "index",
     "neighbours",
     "night",

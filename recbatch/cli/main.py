@@ -11,6 +11,8 @@ import typer
 from typer.main import get_command
 
 from recbatch.cli.logs import set_up_logs
+from recbatch.cli.measuring import evaluate
+from recbatch.cli.options import ConfigArgument, DsOption, ForceOption, OutputOption, SetOption
 from recbatch.cli.words import split_words
 from recbatch.errors import InputError, RecbatchError
 from recbatch.run import explain
@@ -32,18 +34,6 @@ _BEAM_EPILOG = (
     "[/bold]; without any, the work is done in this process. Exit codes: 0 done or nothing to do, 1 failed, 2 usage, "
     "config or input error."
 )
-
-ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="Configuration file (YAML), local or gs://. A job takes --config=URI.")
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as tables.user2item.k=50.")
-]
-OutputOption = Annotated[str, typer.Option("--output", metavar="URI", help="Folder of all nights, local or gs://.")]
-DsOption = Annotated[
-    str, typer.Option("--ds", metavar="YYYY-MM-DD", help="Date of the night: events up to the end of that day count.")
-]
-ForceOption = Annotated[bool, typer.Option("--force", help="Make it again, in a run of its own, if it is published.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -104,6 +94,9 @@ def train(
         str | None,
         typer.Option("--ds", metavar="YYYY-MM-DD", help="As of the end of that day; without it, of the last event."),
     ] = None,
+    warm_start: Annotated[
+        str | None, typer.Option("--warm-start", metavar="URI", help="Begin with the weights of this model bundle.")
+    ] = None,
     overrides: SetOption = None,
 ) -> None:
     """Train the two towers and export them as a model bundle, for `recommend` and `backfill`.
@@ -112,7 +105,52 @@ def train(
     """
     from recbatch.launch.training import train as start
 
-    start(config, overrides or [], model, ds, beam_arguments=context.args)
+    start(config, overrides or [], model, ds, beam_arguments=context.args, warm_start=warm_start)
+
+
+@app.command()
+def tune(
+    config: ConfigArgument,
+    study: Annotated[str, typer.Option("--study", metavar="DIR", help="Folder of the search, on this machine.")],
+    output: Annotated[str, typer.Option("--output", metavar="FILE", help="Configuration to write (YAML).")],
+    trials: Annotated[int, typer.Option("--trials", metavar="N", help="How many trials there are to be.")] = 30,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", metavar="M", help="How long they may take, all together.")
+    ] = None,
+    ds: Annotated[
+        str | None,
+        typer.Option("--ds", metavar="YYYY-MM-DD", help="As of the end of that day; without it, of the last event."),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", metavar="FILE", help="What may be changed (YAML); without it, what matters most."),
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            "--metric", help="What counts: early_stopping (the same), ndcg_at_10, recall_at_10, recall_at_100."
+        ),
+    ] = "early_stopping",
+    overrides: SetOption = None,
+) -> None:
+    """Search for better settings of the model, and write a configuration with the best for `nightly`.
+
+    The first trial is CONFIG as it is; what counts is what is held out of the training data. A search that was stopped
+    goes on where it was; one that has its trials is told to make more by a larger --trials.
+    """
+    from recbatch.launch.tuning import tune as start
+
+    start(
+        config,
+        overrides or [],
+        study,
+        output,
+        trials=trials,
+        minutes=minutes,
+        ds=ds,
+        space_path=space,
+        metric=metric,
+    )
 
 
 @app.command(context_settings=_BEAM, epilog=_BEAM_EPILOG)
@@ -177,6 +215,9 @@ def backfill(
     from recbatch.launch.backfill import backfill as start
 
     start(config, overrides or [], output, first, last, model=model, force=force, beam_arguments=context.args)
+
+
+app.command()(evaluate)
 
 
 @app.command()

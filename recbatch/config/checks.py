@@ -91,6 +91,7 @@ def _repetitions(config: Config) -> Iterator[ConfigError]:
     lists["inputs.interactions.context"] = config.inputs.interactions.context
     lists["positives.event_types"] = config.positives.event_types or []
     lists["seen.event_types"] = config.seen.event_types or []
+    lists["gate.worse_than"] = [*config.gate.worse_than]
     for key, entries in lists.items():
         for place, entry in enumerate(entries):
             if entry in entries[:place]:

@@ -50,6 +50,10 @@ def feature_columns(config: Config, models: Iterable[Model]) -> FeatureColumns:
         for place, feature in enumerate(model.query.features):
             if feature.kind == "history":
                 history = max(history, feature.length)
+            if model.query_entity == "item":
+                source = None if config.inputs.items else "inputs.items"
+                _add(feature, items, separators, f"{here}query.features.{place}", missing_source=source)
+                continue
             in_context = getattr(feature, "column", None) in config.inputs.interactions.context
             source = None if in_context or config.inputs.users else "inputs.users (or inputs.interactions.context)"
             key = f"{here}query.features.{place}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recbatch.config.sections import Section
 
@@ -88,20 +89,48 @@ class TimestampFeature(Section):
 
 
 class HistoryFeature(Section):
-    """The user's latest positive items, embedded and pooled. Query tower only. A target is never in its own history."""
+    """The user's latest positive items, as one vector. Query tower only. A target is never in its own history.
+
+    A tower may have several, told apart by `name`, such as one that reads the last items and one that pools all.
+    """
 
     kind: Literal["history"]
+    name: str | None = Field(None, min_length=1)
+    """Needed where a tower has more than one."""
     length: int = Field(50, gt=0)
     """How many items, at most."""
     dim: int = Field(32, gt=0)
     """Width of the items' embedding."""
-    pooling: Literal["mean", "sqrt"] = "sqrt"
-    """The sum of the embeddings is divided by the number of items (`mean`) or by its square root (`sqrt`)."""
+    pooling: Literal["mean", "sqrt", "recency", "gru"] = "sqrt"
+    """How the items become one vector. `mean`, `sqrt`: the sum of their embeddings, divided by their number or by its
+    square root. `recency`: the sum, each embedding multiplied by a learnt vector for its place from the newest on,
+    and by one for the time before the newest. `gru`: the last state of a GRU that reads them from the oldest on."""
+    units: int | None = Field(None, gt=0)
+    """Width of the GRU's state (`pooling: gru`); `dim` if not given."""
+    time_gate: bool = True
+    """Weigh items by the time before the newest one, not by their place alone (`pooling: recency`). Off without
+    timestamps."""
+    embedding: Literal["own", "history", "candidate"] = "own"
+    """Which embedding the items have: one of its own, that of the tower's first history feature, or that of the
+    candidate tower's id feature. A shared one has the same `dim` there."""
     train_on: Literal["before", "others"] = "before"
     """What a training example sees: the positives before it, or a random choice of all the user's others. Without
     timestamps it is always the others."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Mean share of the history that a training example does not see; drawn for each from 0 to twice this."""
+
+    @model_validator(mode="after")
+    def _belongs_to_pooling(self) -> HistoryFeature:
+        if self.units is not None and self.pooling != "gru":
+            raise ValueError(f"units is for pooling: gru, but pooling is {self.pooling}; remove units")
+        if not self.time_gate and self.pooling != "recency":
+            raise ValueError(f"time_gate is for pooling: recency, but pooling is {self.pooling}; remove time_gate")
+        return self
+
+    @property
+    def width(self) -> int:
+        """Width of its vector."""
+        return self.units or self.dim
 
 
 Feature = Annotated[
@@ -117,6 +146,30 @@ Feature = Annotated[
 
 
 def feature_name(feature: Feature) -> str:
-    """A name that is unique in a tower: the kind, and the column where there is one."""
-    column = getattr(feature, "column", None)
-    return feature.kind if column is None else f"{feature.kind}:{column}"
+    """A name that is unique in a tower: the kind, and the column or name where there is one."""
+    addition = getattr(feature, "column", None) or getattr(feature, "name", None)
+    return feature.kind if addition is None else f"{feature.kind}:{addition}"
+
+
+def history_mistakes(query: Sequence[Feature], candidate: Sequence[Feature]) -> Iterator[str]:
+    """What is wrong with the history features of a query tower together, and with the embeddings that they share."""
+    first: HistoryFeature | None = None
+    ids = next((feature for feature in candidate if isinstance(feature, IdFeature)), None)
+    for place, feature in enumerate(query):
+        if not isinstance(feature, HistoryFeature):
+            continue
+        here = f"query.features.{place}"
+        if first is None and feature.embedding == "history":
+            yield f"{here}: embedding is history, but it is the tower's first history feature; say own or candidate"
+        if feature.embedding == "candidate" and ids is None:
+            yield f"{here}: embedding is candidate, but the candidate tower has no id feature; add one or say own"
+        shared = {"own": None, "history": first, "candidate": ids}[feature.embedding]
+        if shared is not None and shared.dim != feature.dim:
+            yield f"{here}: dim is {feature.dim}, but the embedding that it shares is {shared.dim} wide; set it to that"
+        for key in ("train_on", "dropout"):
+            if first is not None and getattr(feature, key) != getattr(first, key):
+                yield (
+                    f"{here}: {key} is {getattr(feature, key)}, but {getattr(first, key)} in the tower's first history "
+                    f"feature; what a training example sees is the same for all of them"
+                )
+        first = first or feature

@@ -31,6 +31,11 @@ def dotted(key: Key) -> str:
     return ".".join(str(part) for part in key)
 
 
+def key_of(path: str) -> Key:
+    """The key that :func:`dotted` writes as ``path``."""
+    return tuple(int(part) if part.isdecimal() else part for part in path.split("."))
+
+
 def is_section(annotation: Any) -> bool:
     """Whether ``annotation`` is a class of :class:`Section`."""
     return isinstance(annotation, type) and issubclass(annotation, Section)

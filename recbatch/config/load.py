@@ -14,12 +14,21 @@ from recbatch.config.checks import check_output, contradictions
 from recbatch.config.document import Document, parse
 from recbatch.config.dump import canonical, dump_config
 from recbatch.config.explain import explain, show
-from recbatch.config.keys import Key
+from recbatch.config.keys import key_of
 from recbatch.config.models import Config
 from recbatch.config.overrides import override
 from recbatch.errors import ConfigError
 
-__all__ = ["LoadedConfig", "canonical", "check_output", "dump_config", "load_config", "read_config", "resolve"]
+__all__ = [
+    "LoadedConfig",
+    "canonical",
+    "check_output",
+    "dump_config",
+    "load_config",
+    "read_config",
+    "read_text",
+    "resolve",
+]
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class LoadedConfig:
         """``error`` with the place of its key (``file:line:column`` or ``--set ...``) in front of the message."""
         if error.key is None:
             return error
-        return ConfigError(f"{self.document.place(_key(error.key))}: {error}", error.key)
+        return ConfigError(f"{self.document.place(key_of(error.key))}: {error}", error.key)
 
     def check_output(self, output: str) -> None:
         """:func:`recbatch.config.checks.check_output`, with places."""
@@ -62,7 +71,7 @@ def load_config(uri: str, overrides: Sequence[str] = (), *, output: str | None =
 
 def read_config(uri: str, overrides: Sequence[str] = ()) -> LoadedConfig:
     """:func:`load_config` for those who want to name places in errors of their own (:meth:`LoadedConfig.located`)."""
-    return resolve(_read(uri), overrides)
+    return resolve(parse(read_text(uri), uri), overrides)
 
 
 def resolve(document: Document, overrides: Sequence[str] = ()) -> LoadedConfig:
@@ -92,7 +101,12 @@ def resolve(document: Document, overrides: Sequence[str] = ()) -> LoadedConfig:
     return loaded
 
 
-def _read(uri: str) -> Document:
+def read_text(uri: str) -> str:
+    """The text of a YAML file, local or ``gs://``.
+
+    Raises:
+        ConfigError: there is none, or it is not UTF-8.
+    """
     if not storage.is_remote(uri) and os.path.isdir(uri):
         raise ConfigError(
             f"{uri}: this is a folder; name the YAML file{_nearest_file(os.path.join(uri, 'config.yaml'))}"
@@ -104,13 +118,12 @@ def _read(uri: str) -> Document:
     except OSError as error:
         raise ConfigError(f"{uri}: cannot be read: {error.strerror or error}") from None
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(
             f"{uri}:{line}: byte 0x{data[error.start]:02x} is not UTF-8; a configuration is YAML text, save it as UTF-8"
         ) from None
-    return parse(text, uri)
 
 
 def _nearest_file(uri: str) -> str:
@@ -127,7 +140,3 @@ def _all(sentences: list[str]) -> ConfigError:
     if len(sentences) == 1:
         return ConfigError(sentences[0])
     return ConfigError("\n  ".join([f"{len(sentences)} mistakes in the configuration:", *sentences]))
-
-
-def _key(dotted: str) -> Key:
-    return tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))

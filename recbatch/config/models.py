@@ -24,9 +24,10 @@ from recbatch.config.features import (
     TextFeature,
     TimestampFeature,
     feature_name,
+    history_mistakes,
 )
 from recbatch.config.inputs import EntityInput, EventFilter, Inputs, InteractionColumns, InteractionsInput
-from recbatch.config.outputs import TABLES, CrossTable, Index, Run, SelfTable, Table, TableName, Tables
+from recbatch.config.outputs import TABLES, CrossTable, Gate, Index, Run, SelfTable, Table, TableName, Tables
 from recbatch.config.sections import Section
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "EntityInput",
     "EventFilter",
     "Feature",
+    "Gate",
     "Heldout",
     "HistoryFeature",
     "IdFeature",
@@ -49,6 +51,7 @@ __all__ = [
     "Model",
     "MultiCategoryFeature",
     "NumberFeature",
+    "Pairs",
     "Retriever",
     "Run",
     "SelfTable",
@@ -85,7 +88,7 @@ class Tower(Section):
         if self.combine == "sum":
             return None
         if all(feature.kind in ("id", "category", "multi_category", "text", "history") for feature in self.features):
-            return sum(feature.dim for feature in self.features if not isinstance(feature, NumberFeature))
+            return sum(getattr(feature, "width", 0) or getattr(feature, "dim", 0) for feature in self.features)
         return None
 
 
@@ -99,12 +102,16 @@ class Heldout(Section):
 
 
 class EarlyStopping(Section):
-    """Stop when held-out recall@100 (under 1,000 items: recall@10) has not risen for a while; keep the best step."""
+    """Stop when the held-out measure has not risen for a while; keep the best step."""
 
     patience: int = Field(3, gt=0)
     """Evaluations without a rise before the fit stops."""
     every_epochs: int = Field(1, gt=0)
-    """Epochs between two evaluations."""
+    """Epochs between two evaluations, at least."""
+    every_steps: int = Field(1, gt=0)
+    """Steps between two evaluations, at least; each is at the end of an epoch."""
+    metric: Literal["recall_at_100", "recall_at_10", "ndcg_at_10"] = "recall_at_100"
+    """Held-out measure that has to rise; under 1,000 items recall@10 stands for recall@100."""
 
 
 class Training(Section):
@@ -115,18 +122,42 @@ class Training(Section):
     learning_rate: float = Field(0.003, gt=0)
     """How far they move in a step."""
     batch_size: int = Field(1024, gt=0)
-    """Positives in a step."""
+    """Positives in a step; users, where one query stands for a whole user (see `negatives`)."""
     epochs: int = Field(10, gt=0)
     """Passes over all positives, at most (see `early_stopping`)."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Whether the learning rate stays, or falls to zero along half a cosine over all `epochs`."""
+    negatives: Literal["auto", "full", "mixed", "in_batch"] = "auto"
+    """What a positive has to win against: all items that training has seen (`full`), the batch's items and a uniform
+    sample (`mixed`), or the batch's alone (`in_batch`). `auto`: `full` up to 50,000 items, else `mixed`. With `full`
+    and `mixed` one query stands for a whole user where the query tower lets it: a random share of the user's
+    positives is shown (see the history's `dropout`), the rest are its targets."""
+    sampled_negatives: int = Field(8192, gt=0)
+    """Size of the uniform sample with `negatives: mixed`."""
+    hard_negatives: int | None = Field(None, gt=0)
+    """Only so many negatives of each query count, those that score highest; `null`: all."""
+    shown_margin: float | None = None
+    """`null`: what a query is shown does not compete with its targets, as it is not recommended either. A number: it
+    does, with so much added to its scores; good only where what was seen is not removed. With `in_batch` nothing is
+    added, whatever the number."""
+    user_weight: Literal["events", "sqrt", "equal"] = "sqrt"
+    """How much a user with n positives counts: as n, as the square root of n, or as any other user."""
+    half_life_days: float | None = Field(None, gt=0)
+    """After so many days a positive counts half as much as a target. `null`, and without timestamps: all the same."""
     logq: bool = True
-    """Correct the in-batch softmax by the items' sampling probability (Yi et al., RecSys 2019)."""
+    """Correct the softmax of `mixed` and `in_batch` negatives by the items' sampling probability (Yi et al., RecSys
+    2019)."""
     remove_accidental_hits: bool = False
-    """Do not count another row's item as a negative where it is the row's own item."""
+    """Do not count another row's item as a negative where it is the row's own item. With `in_batch`; elsewhere an item
+    is a candidate only once."""
     heldout: Heldout = Heldout()
     early_stopping: EarlyStopping | None = EarlyStopping()
     """`null` switches early stopping off."""
     refit: bool = True
     """Export a model fitted for the same number of steps on all positives up to as-of."""
+    warm_start: bool = False
+    """Begin with the weights of the last night's model, as far as it knows the same ids and values. A night without an
+    earlier one starts cold; `recbatch train` takes the model from `--warm-start`."""
     seed: int = Field(42, ge=0)
     """Where the random numbers start: the same seed and data give the same model."""
 
@@ -140,6 +171,13 @@ class Retriever(Section):
     """Items in an answer."""
 
 
+class Pairs(Section):
+    """Train on pairs of items that a user took one after the other: then both towers are towers of items."""
+
+    window: int = Field(3, gt=0)
+    """Each positive is paired with so many of the user's next ones (without timestamps: with so many random others)."""
+
+
 class Model(Section):
     """Two towers of one width, and how they are trained."""
 
@@ -149,12 +187,23 @@ class Model(Section):
     """L2-normalise both towers' outputs."""
     temperature: float = Field(1.0, gt=0)
     """Scores are divided by it in the softmax (not in the tables)."""
+    item_bias: bool = False
+    """Learn how much each item is liked whoever asks: one more coordinate of both embeddings, 1 in the users' and the
+    item's bias in the items', so that search stays a dot product. item2item and user2user leave it out."""
     query: Tower = Tower(features=[IdFeature(kind="id")])
     """The tower of the users. By default it knows the id alone."""
     candidate: Tower = Tower(features=[IdFeature(kind="id")])
     """The tower of the items. By default it knows the id alone."""
     training: Training = Training()
     retriever: Retriever = Retriever()
+    pairs: Pairs | None = None
+    """Make an item-to-item model, for `tables.item2item.model`: the query tower is of items, too, and reads their
+    columns. Not for the main model of a night."""
+
+    @property
+    def query_entity(self) -> Entity:
+        """What the query tower embeds."""
+        return "user" if self.pairs is None else "item"
 
     @model_validator(mode="after")
     def _towers_fit(self) -> Model:
@@ -169,6 +218,16 @@ class Model(Section):
                 raise ValueError(
                     f"candidate.features.{place}: a {feature.kind} feature belongs to the query tower; move it there"
                 )
+        for place, feature in enumerate(self.query.features):
+            if self.pairs is not None and feature.kind in ("timestamp", "history"):
+                raise ValueError(
+                    f"query.features.{place}: a {feature.kind} feature is of users, but with pairs both towers are of "
+                    f"items; remove it, or pairs"
+                )
+        if self.item_bias and not any(isinstance(feature, IdFeature) for feature in self.candidate.features):
+            raise ValueError("item_bias: the candidate tower has no id feature that a bias could belong to; add one")
+        for mistake in history_mistakes(self.query.features, self.candidate.features):
+            raise ValueError(mistake)
         for name, tower in (("query", self.query), ("candidate", self.candidate)):
             names = [feature_name(feature) for feature in tower.features]
             for place, twice in enumerate(names):
@@ -191,6 +250,7 @@ class Config(Section):
     model: Model = Model()
     tables: Tables = Tables()
     index: Index = Index()
+    gate: Gate = Gate()
     run: Run = Run()
 
     @field_validator("time_zone")

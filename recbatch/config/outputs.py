@@ -1,4 +1,4 @@
-"""The ``tables``, ``index`` and ``run`` sections."""
+"""The ``tables``, ``index``, ``gate`` and ``run`` sections."""
 
 from __future__ import annotations
 
@@ -73,6 +73,20 @@ class Index(Section):
     kind: Literal["auto", "exact", "scann"] = "auto"
     """`exact` compares with every candidate, `scann` uses an approximate index that keeps each table's `min_recall`,
     `auto` takes whichever is cheaper."""
+
+
+class Gate(Section):
+    """What the night's new model is compared with before it is used. Compared is NDCG@10 on what was held out."""
+
+    worse_than: list[Literal["last", "popularity"]] = ["last", "popularity"]
+    """`last`: the model of the newest published date before this one, where there is one. `popularity`: the items with
+    the most positives. An empty list compares with nothing."""
+    on_failure: Literal["warn", "fail", "keep"] = "warn"
+    """When the new model is worse: `warn` uses it all the same, `fail` ends the night, `keep` makes the tables with the
+    last night's model (and fails where there is none)."""
+    tolerance: float = Field(0.02, ge=0, lt=1)
+    """Worse is what reaches less than (1 - tolerance) times the other's NDCG@10. The same data and model with another
+    seed differ by about one percent; `0` calls every smaller figure worse."""
 
 
 class Run(Section):

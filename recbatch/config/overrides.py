@@ -12,23 +12,23 @@ from recbatch.config.nearest import did_you_mean, nearest_key
 from recbatch.errors import ConfigError
 
 
-def override(document: Document, assignments: Sequence[str]) -> Document:
+def override(document: Document, assignments: Sequence[str], place: str | None = None) -> Document:
     """``document`` with every ``key=value`` of ``assignments`` applied in turn; the last one to name a key wins.
 
     A key is a dotted path, entries of lists are counted from 0 (``model.query.features.0.dim=64``); sections that the
     file does not have start from their defaults. A value is YAML: ``10``, ``true``, ``null``, ``[view, purchase]``.
+    ``place`` is where the assignments were written, for messages; None: each of them was given to ``--set``.
 
     Raises:
         ConfigError: an assignment without ``=`` or key, a value that is not YAML, a path through something that is
             neither a section nor a list. (Whether key and value are valid is checked with all the others.)
     """
     for assignment in assignments:
-        document = _apply(document, assignment)
+        document = _apply(document, assignment, place or f"--set {assignment}")
     return document
 
 
-def _apply(document: Document, assignment: str) -> Document:
-    place = f"--set {assignment}"
+def _apply(document: Document, assignment: str, place: str) -> Document:
     path, equals, text = assignment.partition("=")
     parts = path.strip().split(".")
     meant = nearest_key(tuple(parts))

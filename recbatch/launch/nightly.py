@@ -83,7 +83,7 @@ def run_night(plan: Plan, force: bool, beam_arguments: Sequence[str]) -> Outcome
             f"recbatch-{night.ds}",
             beam_arguments,
             state_uri=night.uri,
-            uris=[night.output, night.bundle.uri, *inputs],
+            uris=[night.output, night.bundle.uri, *([night.last.bundle.uri] if night.last else []), *inputs],
         )
     if not ran.finished:
         log.info("%s: handed to the runner; the last step of the job publishes", night.ds)

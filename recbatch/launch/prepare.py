@@ -9,22 +9,28 @@ from dataclasses import replace
 from typing import Any
 
 from recbatch import storage
-from recbatch.config.columns import feature_columns
+from recbatch.config.columns import FeatureColumns, feature_columns
 from recbatch.config.load import read_config
-from recbatch.config.models import Config
+from recbatch.config.models import Config, Model
 from recbatch.errors import ConfigError, InputError
 from recbatch.interactions import ReadSpec, ResolvedInputs, end_of_day_us, plan_slices, resolve_inputs
 from recbatch.launch.bundles import GivenBundle, look_at
 from recbatch.launch.dates import parse_date
-from recbatch.night import BundleRef, Night, Plan, TrainingJob, embedding_sets, table_jobs
+from recbatch.launch.last import as_last_night, last_bundle, wants_last
+from recbatch.night import BundleRef, LastNight, Night, Plan, TrainingJob, embedding_sets, table_jobs
 from recbatch.run import code_checksum, fingerprint, library_versions
 from recbatch.schemas import all_columns
 
 log = logging.getLogger(__name__)
 
 
-def training_job(config: Config, inputs: ResolvedInputs, as_of_us: int | None) -> TrainingJob:
-    """A training as a work item, named by what goes into it; the caller fills in its target."""
+def training_job(
+    config: Config, inputs: ResolvedInputs, as_of_us: int | None, start: GivenBundle | None = None
+) -> TrainingJob:
+    """A training as a work item, named by what goes into it; the caller fills in its target.
+
+    ``start`` is the bundle of a warm start.
+    """
     columns = feature_columns(config, [config.model])
     identity = {
         "model": config.model.model_dump(mode="json"),
@@ -35,12 +41,14 @@ def training_job(config: Config, inputs: ResolvedInputs, as_of_us: int | None) -
         "time_zone": config.time_zone,
         "as_of_us": as_of_us,
         "checksums": inputs.checksums,
+        "warm_start": None if start is None else start.name,
         "code": code_checksum(),
         "versions": library_versions(),
     }
     spec = ReadSpec.of(config, columns, as_of_us)
     name = fingerprint(identity)
-    return TrainingJob(config.model, inputs, spec, config.run.slice_rows, as_of_us, name, target="")
+    warm_start = None if start is None else start.reference
+    return TrainingJob(config.model, inputs, spec, config.run.slice_rows, as_of_us, name, "", warm_start)
 
 
 def prepare_night(
@@ -82,21 +90,25 @@ def prepare_night(
         if bundle.last_event_us is not None and bundle.last_event_us >= as_of_us:
             log.warning("%s: the model %s was trained on events after this date", ds, bundle.reference.uri)
     models = [config.model if given is None else given.model, *(bundle.model for bundle in others.values())]
-    columns = feature_columns(config, models)
-    inputs = resolve_inputs(config, columns)
+    found = last_bundle(output, ds) if given is None and wants_last(config) else None
+    columns, inputs, obstacle = _resolved(config, models, found and found[1].model)
+    last = found and as_last_night(*found, as_of_us, config, obstacle)
 
     training = None
     if given is None:
-        job = training_job(config, inputs, as_of_us)
+        warm = config.model.training.warm_start
+        job = training_job(config, inputs, as_of_us, found[1] if found and warm else None)
+        if warm and found is None:
+            log.info("%s: the fit starts cold, there is no published date before", ds)
         training = replace(job, target=storage.join(output, "_models", job.name))
-        default = BundleRef(training.target)
+        default = BundleRef(training.target, config.model.query_entity)
     else:
         default = given.reference
     try:
         jobs = table_jobs(config, default, {name: bundle.reference for name, bundle in others.items()})
     except ConfigError as error:
         raise loaded.located(error) from None
-    identity = _identity(config, ds, inputs, training, given, others)
+    identity = _identity(config, ds, inputs, training, given, others, last)
     night = Night(
         output=output,
         ds=ds,
@@ -108,8 +120,25 @@ def prepare_night(
         jobs=jobs,
         sets=embedding_sets(jobs, default),
         bundle=default,
+        gated=given is None,
+        last=last,
     )
     return Plan(night, inputs, plan_slices(inputs, config.run.slice_rows), training, identity)
+
+
+def _resolved(
+    config: Config, models: Sequence[Model], last: Model | None
+) -> tuple[FeatureColumns, ResolvedInputs, str | None]:
+    """(columns, inputs, why ``last`` cannot be used on them); its columns are read too where they are there."""
+    obstacle = None
+    if last is not None:
+        try:
+            columns = feature_columns(config, [*models, last])
+            return columns, resolve_inputs(config, columns), None
+        except InputError as error:  # of its columns, or of the night's own: then it comes again
+            obstacle = f"its model does not fit the inputs: {error}"
+    columns = feature_columns(config, models)
+    return columns, resolve_inputs(config, columns), obstacle
 
 
 def require_writable(uri: str, option: str) -> None:
@@ -136,6 +165,7 @@ def _identity(
     training: TrainingJob | None,
     given: GivenBundle | None,
     others: dict[str, GivenBundle],
+    last: LastNight | None,
 ) -> dict[str, Any]:
     return {
         "ds": ds,
@@ -143,6 +173,7 @@ def _identity(
         "checksums": inputs.checksums,
         "bundle": training.name if given is None and training is not None else given and given.checksum,
         "other_bundles": {name: bundle.checksum for name, bundle in others.items()},
+        "last_bundle": last and {"name": last.name, "usable": last.obstacle is None},
         "code": code_checksum(),
         "versions": library_versions(),
         "schemas": fingerprint(all_columns()),

@@ -1,5 +1,7 @@
 """A bundle: ``query/``, ``candidate/`` and ``retriever/`` (SavedModels) and the manifest that vouches for every file.
 
+``measured/`` holds the two towers that were measured, if they are others, and ``weights/`` arrays for a warm start.
+
 A SavedModel is code that runs when it is loaded, so nothing is loaded that the manifest does not list with its sha256.
 """
 
@@ -14,10 +16,12 @@ from typing import Any
 
 from recbatch import storage
 from recbatch.errors import InputError
+from recbatch.run import fingerprint
 
 MANIFEST = "manifest.json"
 FORMAT = "recbatch-bundle/1"
 TOWERS = ("query", "candidate")
+EXPORTED_WEIGHTS, MEASURED_WEIGHTS = "weights/exported.npz", "weights/measured.npz"
 
 Files = Mapping[str, Any]
 """Name -> its bytes and sha256, as a manifest lists them."""
@@ -37,6 +41,11 @@ class Bundle:
     folder: Path
     manifest: dict[str, Any]
 
+    @property
+    def checksum(self) -> str:
+        """Names its content, see :func:`content_name`."""
+        return content_name(self.manifest)
+
 
 def read_manifest(uri: str) -> dict[str, Any]:
     """The manifest of a bundle; its files are not looked at.
@@ -54,6 +63,16 @@ def bundle_checksum(uri: str) -> str:
         InputError: there is no bundle.
     """
     return hashlib.sha256(_manifest_bytes(uri)).hexdigest()
+
+
+def content_name(manifest: Mapping[str, Any]) -> str:
+    """Names what a bundle computes: the training that made it and its weights; the same for a bundle made twice.
+
+    Left out is what differs between two such: how long it took, and TensorFlow's graph files (``.pb``), which number
+    functions as they come in a process.
+    """
+    weights = {name: entry["sha256"] for name, entry in manifest["files"].items() if not name.endswith(".pb")}
+    return fingerprint([manifest["fingerprint"], manifest["towers"], weights])
 
 
 def load_bundle(uri: str) -> Bundle:

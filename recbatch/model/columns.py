@@ -8,6 +8,9 @@ import pyarrow.compute as pc
 import tensorflow as tf
 from numpy.typing import NDArray
 
+HISTORY_TIMES = "history_timestamps"
+"""Column of the profiles: the time of each item of the history, microseconds since the epoch."""
+
 
 def one_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The column as one contiguous array."""
@@ -34,16 +37,34 @@ def coded_lists(
     Longer lists keep their first ``length`` values, or their last ones if ``newest``.
     """
     array = one_array(lists)
-    lengths = pc.list_value_length(array).fill_null(0).to_numpy().astype(np.int64)
     codes, distinct = coded(pc.list_flatten(array))
+    padded = _padded(array, codes, length, np.int32(len(distinct)), newest=newest)
+    return padded, tf.concat([distinct, tf.constant([""])], axis=0)
+
+
+def number_lists(lists: pa.Array | pa.ChunkedArray, length: int, *, newest: bool = False) -> NDArray[np.int64]:
+    """[n, length] of a list column of whole numbers, cut as by :func:`coded_lists` and padded with zeros."""
+    array = one_array(lists)
+    numbers = pc.list_flatten(array).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return _padded(array, numbers, length, np.int64(0), newest=newest)
+
+
+def list_lengths(lists: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
+    """[n] number of values of each row of a list column; a null has none."""
+    return pc.list_value_length(one_array(lists)).fill_null(0).to_numpy().astype(np.int64)
+
+
+def _padded(array: pa.Array, values: NDArray, length: int, padding: np.integer, *, newest: bool) -> NDArray:
+    """[n, length] of the flat ``values`` of a list array."""
+    lengths = list_lengths(array)
     ends = np.cumsum(lengths)
     kept = np.minimum(lengths, length)
     starts = ends - kept if newest else ends - lengths
     places = np.arange(length)
     inside = places < kept[:, None]
-    padded = np.full((len(lengths), length), len(distinct), np.int32)
-    padded[inside] = codes[(starts[:, None] + places)[inside]]
-    return padded, tf.concat([distinct, tf.constant([""])], axis=0)
+    padded = np.full((len(lengths), length), padding)
+    padded[inside] = values[(starts[:, None] + places)[inside]]
+    return padded
 
 
 def vocabulary(

@@ -18,7 +18,8 @@ class TrainingData:
 
     Attributes:
         interactions: user_id, item_id (string), positive (bool) and, where known, timestamp (int64, microseconds since
-            the epoch) and ``context:<column>``. Only the positives are used.
+            the epoch) and ``context:<column>``. Only the positives are used. A bool column ``target`` says which of
+            them are to be predicted; the others are history only. Without it all are.
         users: id (string, unique) and ``feature:<column>``; None: the users of the interactions, without features.
         items: the same for items. Events may name ids that are not in the tables: they join them without features.
     """
@@ -33,16 +34,20 @@ class Events:
     """Positive events sorted by (user, time, item): arrays of length n.
 
     Attributes:
-        users: int32, row in :attr:`Prepared.users`.
+        users: int32, row in :attr:`Prepared.users` (of pairs of items: the query item).
         items: int32, row in :attr:`Prepared.items`.
         times_us: int64, or None without timestamps.
         context: ``context:<column>`` columns.
+        owners: uint64, of pairs of items: a number that names the user whose they are; else None.
+        targets: bool, whether it is to be predicted, or only a part of histories; None: all are.
     """
 
     users: NDArray[np.int32]
     items: NDArray[np.int32]
     times_us: NDArray[np.int64] | None
     context: pa.Table
+    owners: NDArray[np.uint64] | None = None
+    targets: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -50,7 +55,10 @@ class Events:
     def select(self, mask: NDArray[np.bool_]) -> Events:
         """The events where ``mask`` [n] is true, in the same order."""
         times = None if self.times_us is None else self.times_us[mask]
-        return Events(self.users[mask], self.items[mask], times, self.context.filter(pa.array(mask)))
+        owners = None if self.owners is None else self.owners[mask]
+        targets = None if self.targets is None else self.targets[mask]
+        context = self.context.filter(pa.array(mask))
+        return Events(self.users[mask], self.items[mask], times, context, owners, targets)
 
 
 @dataclass(frozen=True)
@@ -103,11 +111,13 @@ def _events(positives: pa.Table, users: pa.Table, items: pa.Table) -> Events:
         keys.append(times)
     order = np.lexsort([*keys, user_rows])
     context = [name for name in positives.column_names if name.startswith("context:")]
+    targets = positives["target"].to_numpy() if "target" in positives.column_names else None
     return Events(
         user_rows[order],
         item_rows[order],
         None if times is None else times[order],
         positives.select(context).take(pa.array(order)) if context else pa.table({"row": order}).select([]),
+        targets=None if targets is None else targets[order],
     )
 
 

@@ -52,20 +52,20 @@ class EncodedData:
         users: tf.Tensor,
         events: tf.Tensor,
         of_events: Mapping[str, tf.Tensor],
-        values: tf.Tensor,
-        rows: tf.Tensor,
+        history: Bags,
     ) -> dict[str, Any]:
         """The query tower's input for q queries.
 
         Args:
             users: [q] user rows.
             events: [q] event numbers, in ``of_events`` (what :meth:`event_arrays` gave).
-            values: [m], with ``rows`` [m]: the histories' items.
+            of_events: of all events, by name.
+            history: the histories' items as numbers of the history vocabulary.
         """
         inputs: dict[str, Any] = {name: tf.gather(array, users) for name, array in self.users.items()}
         inputs |= {name: tf.gather(array, events) for name, array in of_events.items()}
         if self._query.history_feature is not None:
-            inputs["history"] = Bags(values, rows, tf.shape(users)[0])
+            inputs["history"] = history
         return inputs
 
     def candidate_inputs(self, items: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -10,10 +10,12 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 from numpy.typing import NDArray
 
+from recbatch.config.models import EarlyStopping
 from recbatch.metrics import ndcg_at_k, recall_at_k, target_ranks
-from recbatch.model.batches import Histories, ranges
 from recbatch.model.data import Events
 from recbatch.model.encoded import EncodedData
+from recbatch.model.features import Bags
+from recbatch.model.histories import Histories, Shown, ranges
 from recbatch.model.towers import TowerModel
 
 _MANY_ITEMS = 1_000  # with fewer, most of them are among the best 100 whatever the model is
@@ -26,6 +28,8 @@ class HeldoutEvaluation:
     """Recall and NDCG of held-out events, among all items that the candidate tower knows.
 
     A user's training items do not compete, as they are not recommended either; a held-out repeat of one is no target.
+    Where queries are items, only the query itself does not compete, and a held-out repeat of a pair is a target, too:
+    what one user took together others did before.
     Cold users, of whom training has seen nothing, are not asked for; an item that the tower does not know is missed.
 
     Attributes:
@@ -47,8 +51,9 @@ class HeldoutEvaluation:
         place_of = np.full(len(data.history_numbers), -1, np.int64)
         place_of[self._items] = np.arange(len(self._items))
         self._seen_places = place_of[train.items]
+        self._place_of_query = place_of if query.entity == "item" else None
 
-        fresh = _first_of_pair(heldout, train, num_items=len(place_of))
+        fresh = _first_of_pair(heldout, None if query.entity == "item" else train, num_items=len(place_of))
         events = _sample(np.flatnonzero(fresh))
         askers, query_of = self._queries(heldout, events)
         self._users, self._inputs = heldout.users[askers], self._encode(heldout, askers)
@@ -68,27 +73,29 @@ class HeldoutEvaluation:
         return events[first], query_of
 
     def _encode(self, heldout: Events, askers: NDArray[np.int64]) -> dict[str, Any]:
-        users = heldout.users[askers]
-        values = rows = np.zeros(0, np.int32)
+        users, shown = heldout.users[askers], Shown.nothing()
         if self._query.history_feature is not None:
             as_of = heldout.times_us if self._query.history_feature.train_on == "before" else None
-            shown = self._histories.at(users, None if as_of is None else as_of[askers])
-            values, rows = self._histories.encoded(*shown)
+            shown = self._histories.encoded(self._histories.at(users, None if as_of is None else as_of[askers]))
         return self._data.query_inputs(
             tf.constant(users),
             tf.constant(askers),
             self._data.event_arrays(heldout),
-            tf.constant(values),
-            tf.constant(rows),
+            Bags(*map(tf.constant, (shown.items, shown.rows, len(users), shown.age))),
         )
 
-    def quality(self, metrics: Mapping[str, float]) -> tuple[float, float]:
-        """What early stopping goes by, greater is better: held-out recall@100, in a small catalog recall@10; then NDCG.
+    def measure(self, stopping: EarlyStopping) -> str:
+        """Name of the metric that early stopping goes by.
 
-        In a catalog of a hundred items recall@100 is 1 from the first step on, and would end every fit there.
+        In a catalog of a hundred items recall@100 is 1 from the first step on, and would end every fit there; recall@10
+        takes its place.
         """
-        k = _KS[-1] if len(self._items) >= _MANY_ITEMS else _KS[0]
-        return metrics[f"heldout_recall_at_{k}"], metrics["heldout_ndcg_at_10"]
+        few = stopping.metric == "recall_at_100" and len(self._items) < _MANY_ITEMS
+        return f"heldout_{'recall_at_10' if few else stopping.metric}"
+
+    def quality(self, metrics: Mapping[str, float], stopping: EarlyStopping) -> tuple[float, float]:
+        """What early stopping goes by, greater is better: the configured measure, then NDCG."""
+        return metrics[self.measure(stopping)], metrics["heldout_ndcg_at_10"]
 
     def vectors(self) -> tuple[tf.Tensor, tf.Tensor]:
         """(query vectors [num_queries, dim], candidate vectors [num_known_items, dim]) as the towers are now."""
@@ -105,9 +112,7 @@ class HeldoutEvaluation:
             mine = (self._query_of >= start) & (self._query_of < start + _BLOCK)
             users = self._users[start : start + _BLOCK]
             scores = tf.matmul(queries[start : start + _BLOCK], candidates, transpose_b=True).numpy()
-            starts = self._histories.starts[users]
-            rows, events = ranges(starts, self._histories.ends[users] - starts)
-            seen = self._seen_places[events]
+            rows, seen = self._not_competing(users)
             ranks[mine] = target_ranks(
                 scores, self._query_of[mine] - start, self._targets[mine], rows[seen >= 0], seen[seen >= 0]
             )
@@ -116,6 +121,14 @@ class HeldoutEvaluation:
             **{f"heldout_recall_at_{k}": recall_at_k(ranks, k) for k in _KS},
             "heldout_ndcg_at_10": ndcg_at_k(ranks, self._query_of, 10),
         }
+
+    def _not_competing(self, users: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(row, place of the item; negative if the tower does not know it) of what some queries are not asked for."""
+        if self._place_of_query is not None:
+            return np.arange(len(users)), self._place_of_query[users]
+        starts = self._histories.starts[users]
+        rows, events = ranges(starts, self._histories.ends[users] - starts)
+        return rows, self._seen_places[events]
 
     def factorized_top_k(self) -> dict[str, float]:
         """``heldout_recall_at_<k>_with_seen`` by TFRS' FactorizedTopK, where the user's training items compete too."""
@@ -132,13 +145,14 @@ class HeldoutEvaluation:
         return {f"heldout_recall_at_{k}_with_seen": float(value) for k, value in zip(ks, metric.result(), strict=True)}
 
 
-def _first_of_pair(heldout: Events, train: Events, num_items: int) -> NDArray[np.bool_]:
-    """Mask [n] of the held-out events whose (user, item) is neither in training nor in an earlier held-out event."""
+def _first_of_pair(heldout: Events, train: Events | None, num_items: int) -> NDArray[np.bool_]:
+    """Mask [n] of the held-out events whose (user, item) is neither in ``train`` nor in an earlier held-out event."""
     pairs = heldout.users.astype(np.int64) * num_items + heldout.items
-    trained = train.users.astype(np.int64) * num_items + train.items
     first = np.zeros(len(pairs), bool)
     first[np.unique(pairs, return_index=True)[1]] = True
-    return first & ~np.isin(pairs, trained)
+    if train is None:
+        return first
+    return first & ~np.isin(pairs, train.users.astype(np.int64) * num_items + train.items)
 
 
 def _sample(events: NDArray[np.int64]) -> NDArray[np.int64]:

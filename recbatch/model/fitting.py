@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
-import tf_keras as keras
 from numpy.typing import NDArray
 
-from recbatch.config.models import Model, Training
+from recbatch.config.models import EarlyStopping, Model
 from recbatch.errors import RecbatchError
-from recbatch.model.batches import Batch, Batches, Histories
+from recbatch.model.batches import Batches, target_weights
 from recbatch.model.checkpoint import load_checkpoint, save_checkpoint
 from recbatch.model.data import Events, Prepared
 from recbatch.model.encoded import EncodedData
 from recbatch.model.evaluation import HeldoutEvaluation
-from recbatch.model.features import stable_seed
+from recbatch.model.features import Bags, stable_seed
+from recbatch.model.histories import Histories
+from recbatch.model.losses import sampled_softmax
+from recbatch.model.negatives import Catalog, resolve_negatives
+from recbatch.model.optimizers import densified, make_optimizer
 from recbatch.model.progress import FitProgress, fit_progress
-from recbatch.model.towers import build_towers
+from recbatch.model.towers import build_towers, trainable_variables
 
 _CHECKPOINT_SECONDS = 30.0
+_BATCH = {
+    "users": tf.TensorSpec([None], tf.int32),
+    "events": tf.TensorSpec([None], tf.int64),
+    "items": tf.TensorSpec([None], tf.int32),
+    "query_of": tf.TensorSpec([None], tf.int64),
+    "weights": tf.TensorSpec([None], tf.float32),
+    "history_items": tf.TensorSpec([None], tf.int32),
+    "history_rows": tf.TensorSpec([None], tf.int32),
+    "history_age": tf.TensorSpec([None], tf.float32),
+    "candidates": tf.TensorSpec([None], tf.int32),
+    "log_inclusion": tf.TensorSpec([None], tf.float32),
+    "columns": tf.TensorSpec([None], tf.int32),
+    "shown_rows": tf.TensorSpec([None], tf.int32),
+    "shown_columns": tf.TensorSpec([None], tf.int32),
+}
+"""Types of :meth:`recbatch.model.batches.Batch.arrays`."""
 
 
 @dataclass
@@ -39,6 +59,7 @@ class FitState:
     best_step: int = 0
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations_since_best: int = 0
+    evaluated_step: int = 0
     done: bool = False
 
 
@@ -70,24 +91,45 @@ class TwoTowerFit:
         self._data = EncodedData(prepared, self.query, self.candidate)
         num_users = prepared.users.num_rows
         histories = Histories(train, self._data.history_numbers, self.query.history_feature, num_users)
-        self._batches = Batches(train, histories, self.query.history_feature, per_event=self.query.per_event)
+        self.negatives = resolve_negatives(self._training, prepared.items.num_rows)
+        catalog = Catalog(
+            self.negatives,
+            train.items,
+            prepared.items.num_rows,
+            sample=self._training.sampled_negatives,
+            logq=self._training.logq,
+        )
+        self._batches = Batches(
+            train,
+            histories,
+            self.query.history_feature,
+            catalog,
+            target_weights(self._training, train),
+            per_event=self.query.per_event,
+            whole_users=self.negatives != "in_batch",
+            item_queries=self.query.entity == "item",
+        )
         self._of_events = self._data.event_arrays(train)
         self.evaluation: HeldoutEvaluation | None = None
         if heldout is not None and len(heldout):
             self.evaluation = HeldoutEvaluation(self.query, self.candidate, self._data, train, heldout, num_users)
-        counts = np.bincount(train.items, minlength=prepared.items.num_rows)
-        self._sampling_probability = tf.constant(counts / len(train), tf.float32)
         self._task = tfrs.tasks.Retrieval(
-            temperature=model.temperature, remove_accidental_hits=self._training.remove_accidental_hits
+            temperature=model.temperature,
+            remove_accidental_hits=self._training.remove_accidental_hits,
+            num_hard_negatives=self._training.hard_negatives,
         )
+        self._temperature = model.temperature
         self.steps_per_epoch = self._batches.steps_per_epoch(self._training.batch_size)
-        self._variables = [*self.query.trainable_variables, *self.candidate.trainable_variables]
-        self._optimizer = make_optimizer(self._training)
+        self._variables = trainable_variables(self.query, self.candidate)
+        self._optimizer = make_optimizer(self._training, self.steps_per_epoch * self._training.epochs)
         self._optimizer.build(self._variables)
         self._seed = stable_seed(self._training.seed, name)
         self._checkpoint = work_folder / "checkpoints" / f"{name}.npz"
         self._logs = work_folder / "logs"
         self._best: list[NDArray] = []
+        self.on_evaluation: Callable[[int, dict[str, float]], None] | None = None
+        """Called with (epochs that are done, held-out metrics) when the checkpoint holds both; may end the fit by
+        raising."""
         self.state = FitState(identity)
         self._resume()
 
@@ -113,8 +155,8 @@ class TwoTowerFit:
 
     def _epoch(self, most: int, progress: FitProgress) -> None:
         state, saved = self.state, time.monotonic()
-        for batch in self._batches.epoch(self._seed, state.epoch, self._training.batch_size, state.step_in_epoch):
-            loss = float(self._step(batch))
+        for batch in self._stream(state.epoch, state.step_in_epoch):
+            loss = self._step(batch)
             if not np.isfinite(loss):
                 raise RecbatchError(
                     f"training diverged: the loss is {loss} at step {state.step + 1}; lower "
@@ -134,74 +176,90 @@ class TwoTowerFit:
         values = {"loss": state.loss_sum / max(1, state.step_in_epoch)}
         state.epoch, state.step_in_epoch, state.loss_sum = state.epoch + 1, 0, 0.0
         state.done = state.step >= most
-        values |= self._evaluate()
-        progress.epoch(state.epoch, state.step, values)
+        metrics = self._evaluate()
+        progress.epoch(state.epoch, state.step, values | metrics)
         self._save()
+        if metrics and self.on_evaluation is not None:
+            self.on_evaluation(state.epoch, metrics)
 
     def _evaluate(self) -> dict[str, float]:
         """Measure, and remember the best; ends the fit when it was too long ago."""
         stopping, state = self._training.early_stopping, self.state
-        due = state.done or (stopping is not None and state.epoch % stopping.every_epochs == 0)
+        since = state.step - state.evaluated_step
+        due = state.done or (
+            stopping is not None and state.epoch % stopping.every_epochs == 0 and since >= stopping.every_steps
+        )
         metrics = self.evaluation.metrics() if self.evaluation is not None and due else {}
         if self.evaluation is None or not metrics:
             return {}
-        state.evaluations_since_best += 1
-        quality, best = self.evaluation.quality, state.best_metrics
-        if stopping is None or not best or quality(metrics) > quality(best):
+        state.evaluations_since_best, state.evaluated_step = state.evaluations_since_best + 1, state.step
+        measured_by = functools.partial(self.evaluation.quality, stopping=stopping or EarlyStopping())
+        best = state.best_metrics
+        if stopping is None or not best or measured_by(metrics) > measured_by(best):
             state.best_step, state.best_metrics, state.evaluations_since_best = state.step, metrics, 0
             self._best = [variable.numpy() for variable in self._variables]
         elif state.evaluations_since_best >= stopping.patience:
             state.done = True
         return metrics
 
-    def _step(self, batch: Batch) -> tf.Tensor:
-        seed = np.array([self._seed, self.state.step], np.int32)
-        arrays = (batch.users, batch.events, batch.items, batch.query_of, batch.history_values, batch.history_rows)
-        return self._train_step(*map(tf.constant, (*arrays, batch.negative, seed)))
+    def _stream(self, epoch: int, start: int) -> tf.data.Dataset:
+        """The batches of an epoch from the ``start``-th on; the next ones are drawn while one is fitted."""
 
-    # One graph for batches of all sizes.
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.int32, "users"),
-            tf.TensorSpec([None], tf.int64, "events"),
-            tf.TensorSpec([None], tf.int32, "items"),
-            tf.TensorSpec([None], tf.int64, "query_of"),
-            tf.TensorSpec([None], tf.int32, "history_values"),
-            tf.TensorSpec([None], tf.int32, "history_rows"),
-            tf.TensorSpec([None, None], tf.bool, "negative"),
-            tf.TensorSpec([2], tf.int32, "seed"),
-        ]
-    )
-    def _train_step(
-        self,
-        users: tf.Tensor,
-        events: tf.Tensor,
-        items: tf.Tensor,
-        query_of: tf.Tensor,
-        history_values: tf.Tensor,
-        history_rows: tf.Tensor,
-        negative: tf.Tensor,
-        seed: tf.Tensor,
-    ) -> tf.Tensor:
+        def draw() -> Iterator[dict[str, NDArray]]:
+            for batch in self._batches.epoch(self._seed, epoch, self._training.batch_size, start):
+                yield batch.arrays()
+
+        return tf.data.Dataset.from_generator(draw, output_signature=_BATCH).prefetch(2)
+
+    def _step(self, batch: dict[str, tf.Tensor]) -> float:
+        return float(self._train_step(batch, np.array([self._seed, self.state.step], np.int32)))
+
+    @tf.function(input_signature=[_BATCH, tf.TensorSpec([2], tf.int32)])  # one graph for batches of all sizes
+    def _train_step(self, batch: dict[str, tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            inputs = self._data.query_inputs(users, events, self._of_events, history_values, history_rows)
-            queries = tf.gather(self.query(inputs, seed=seed), query_of)
-            candidates = self.candidate(self._data.candidate_inputs(items), seed=seed)
-            probability = tf.gather(self._sampling_probability, items) if self._training.logq else None
-            mask = None
-            if self.query.history_feature is not None:
-                # A row's own item stays wherever it occurs: whether it counts there is remove_accidental_hits' matter.
-                mask = tf.gather(negative, query_of) | (items[:, None] == items[None, :])
-            loss = self._task(
+            history = Bags(batch["history_items"], batch["history_rows"], tf.size(batch["users"]), batch["history_age"])
+            inputs = self._data.query_inputs(batch["users"], batch["events"], self._of_events, history)
+            queries = self.query(inputs, seed=seed)
+            candidates = self.candidate(self._data.candidate_inputs(batch["candidates"]), seed=seed)
+            loss = self._loss(batch, queries, candidates)
+        gradients = densified(tape.gradient(loss, self._variables), self._variables)
+        self._optimizer.apply_gradients(zip(gradients, self._variables, strict=True))
+        return loss / tf.cast(tf.size(batch["items"]), tf.float32) if self.negatives == "in_batch" else loss
+
+    def _loss(self, batch: dict[str, tf.Tensor], queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        shown = tf.cast(tf.stack([batch["shown_rows"], batch["shown_columns"]], axis=1), tf.int64)
+        corrected = self._training.logq and self.negatives != "full"
+        if self.negatives != "in_batch":
+            margin = self._training.shown_margin
+            return sampled_softmax(
                 queries,
                 candidates,
-                candidate_sampling_probability=probability,
-                candidate_ids=items,
-                score_mask=mask,
-                compute_metrics=False,
+                batch["columns"],
+                batch["query_of"],
+                batch["weights"],
+                shown,
+                temperature=self._temperature,
+                log_inclusion=batch["log_inclusion"] if corrected else None,
+                shown_offset=margin,
+                hard_negatives=self._training.hard_negatives,
             )
-        self._optimizer.apply_gradients(zip(tape.gradient(loss, self._variables), self._variables, strict=True))
-        return loss / tf.cast(tf.size(items), tf.float32)
+        mask = None
+        hides = self.query.history_feature is not None and self._training.shown_margin is None
+        if hides or self.query.entity == "item":
+            # A row's own item stays wherever it occurs: whether it counts there is remove_accidental_hits' matter.
+            size = tf.shape(batch["items"], tf.int64)[0]
+            there = tf.scatter_nd(shown, tf.ones([tf.shape(shown)[0]], tf.int32), [size, size])
+            own = batch["items"][:, None] == batch["items"][None, :]
+            mask = (tf.gather(there, batch["query_of"]) == 0) | own
+        return self._task(
+            tf.gather(queries, batch["query_of"]),
+            candidates,
+            sample_weight=batch["weights"],
+            candidate_sampling_probability=tf.exp(batch["log_inclusion"]) if corrected else None,
+            candidate_ids=batch["items"],
+            score_mask=mask,
+            compute_metrics=False,
+        )
 
     def _save(self) -> None:
         arrays = {f"variable-{i}": variable.numpy() for i, variable in enumerate(self._variables)}
@@ -218,12 +276,6 @@ class TwoTowerFit:
         _assign(self._variables, [arrays[f"variable-{i}"] for i in range(len(self._variables))])
         _assign(self._optimizer.variables, [arrays[f"optimizer-{i}"] for i in range(len(self._optimizer.variables))])
         self._best = [arrays[f"best-{i}"] for i in range(len(self._variables)) if f"best-{i}" in arrays]
-
-
-def make_optimizer(training: Training) -> keras.optimizers.Optimizer:
-    """The configured optimizer; not compiled by XLA, which would take longer than a small fit."""
-    kinds: dict[str, Any] = {"adam": keras.optimizers.Adam, "adagrad": keras.optimizers.Adagrad}
-    return kinds[training.optimizer](training.learning_rate, jit_compile=False)
 
 
 def _assign(variables: list, arrays: list[NDArray]) -> None:

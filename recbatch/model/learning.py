@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,11 +18,13 @@ from recbatch.model.data import Events
 from recbatch.model.features import (
     FeatureLayer,
     HistoryLayer,
+    ItemTable,
     LookupLayer,
     MultiCategoryLayer,
     NumberLayer,
     TextLayer,
     TimestampLayer,
+    history_layer,
     stable_seed,
     standardized,
 )
@@ -81,16 +84,51 @@ class TrainingRows:
 
 @dataclass
 class Learnt:
-    """Layers and sources by feature name; features that are off, with the reason; remarks on those that are on."""
+    """Layers and sources by feature name; features that are off, with the reason; remarks on those that are on.
+
+    ``history`` is what batches must draw for the history features: the longest of them, with the ``train_on`` that is
+    in force; None without any.
+    """
 
     layers: dict[str, FeatureLayer] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     off: dict[str, str] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
+    history: config.HistoryFeature | None = None
+
+    def input_of(self, name: str) -> str:
+        """Under which name a feature finds its encoded form: all history features read the same."""
+        return "history" if self.sources[name].kind == "history" else name
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether a history layer asks for the items' ages."""
+        return any(isinstance(layer, HistoryLayer) and layer.needs_times for layer in self.layers.values())
 
 
-def learn_features(features: list[config.Feature], rows: TrainingRows, tower: str, seed: int) -> Learnt:
-    """Fit every feature of a tower.
+@dataclass(frozen=True)
+class CandidateIds:
+    """The candidate tower's id feature, whose embedding a history may share."""
+
+    min_count: int
+    layer: LookupLayer
+
+    @classmethod
+    def of(cls, features: Sequence[config.Feature], learnt: Learnt) -> CandidateIds | None:
+        """That of a fitted candidate tower; None if it has no id feature."""
+        layer = learnt.layers.get("id")
+        counts = [feature.min_count for feature in features if isinstance(feature, config.IdFeature)]
+        return cls(counts[0], layer) if isinstance(layer, LookupLayer) else None
+
+
+def learn_features(
+    features: list[config.Feature],
+    rows: TrainingRows,
+    tower: str,
+    seed: int,
+    candidate_ids: CandidateIds | None = None,
+) -> Learnt:
+    """Fit every feature of a tower; ``candidate_ids`` are for histories that share their embedding.
 
     Raises:
         InputError: a column is missing, or no feature is left.
@@ -111,12 +149,8 @@ def learn_features(features: list[config.Feature], rows: TrainingRows, tower: st
                 learnt.sources[name] = Source("time")
                 learnt.layers[name] = TimestampLayer(feature, rows.events.times_us, own_seed)
             case config.HistoryFeature():
-                assert rows.events is not None
-                counts = np.bincount(rows.events.items, minlength=rows.items.num_rows)
-                learnt.sources[name] = Source("history")
-                learnt.layers[name] = HistoryLayer(feature, vocabulary(rows.items["id"], counts), own_seed)
-                if feature.train_on == "before" and not any_before(rows.events):
-                    learnt.remarks[name] = "trained on the user's other positives: no positive lies before another"
+                if learnt.history is None:  # all of them at once
+                    _learn_histories(features, rows, learnt, (seed, tower), candidate_ids)
             case _:
                 source = rows.source(feature.column)
                 layer = _from_column(feature, rows.values(source), own_seed)
@@ -128,6 +162,45 @@ def learn_features(features: list[config.Feature], rows: TrainingRows, tower: st
         reasons = "; ".join(f"{name}: {reason}" for name, reason in learnt.off.items())
         raise InputError(f"no feature of the {tower} tower is left ({reasons}); give it an id feature")
     return learnt
+
+
+def _learn_histories(
+    features: Sequence[config.Feature],
+    rows: TrainingRows,
+    learnt: Learnt,
+    seed: tuple[int, str],
+    candidate_ids: CandidateIds | None,
+) -> None:
+    """The history features: they have one vocabulary and one history to read, the longest that one of them wants."""
+    histories = [feature for feature in features if isinstance(feature, config.HistoryFeature)]
+    assert rows.events is not None
+    counts = np.bincount(rows.events.items, minlength=rows.items.num_rows)
+    shared = candidate_ids if any(feature.embedding == "candidate" for feature in histories) else None
+    values = vocabulary(rows.items["id"], counts, min_count=shared.min_count if shared else 1)
+    longest = max(feature.length for feature in histories)
+    timed, first = rows.events.times_us is not None, None
+    others = histories[0].train_on == "others" or not any_before(rows.events)
+    for feature in histories:
+        name = config.feature_name(feature)
+        table: ItemTable | None = None
+        if feature.embedding == "candidate":
+            assert shared is not None, "checked with the configuration"
+            table = ItemTable.of_ids(shared.layer)
+        elif feature.embedding == "history":
+            assert first is not None, "checked with the configuration"
+            table = first.table
+        layer = history_layer(feature, values, stable_seed(*seed, name), table, longest, timed=timed)
+        first = first or layer
+        learnt.sources[name], learnt.layers[name] = Source("history"), layer
+        remarks = []
+        if others and feature.train_on == "before":
+            remarks.append("trained on the user's other positives: no positive lies before another")
+        if feature.pooling == "recency" and feature.time_gate and not timed:
+            remarks.append("the time gate is off: the interactions have no timestamps")
+        if remarks:
+            learnt.remarks[name] = "; ".join(remarks)
+    drawn = {"length": longest, "train_on": "others" if others else "before"}
+    learnt.history = histories[0].model_copy(update=drawn)
 
 
 def any_before(events: Events) -> bool:

@@ -31,9 +31,9 @@ def bundle_manifest(
     return {
         "format": FORMAT,
         **facts,
-        "dim": model.dim,
+        "dim": query.width,
         "normalize": model.normalize,
-        "bias_coordinate": None,
+        "bias_coordinate": model.dim if model.item_bias else None,
         "first_event_us": None if times is None else int(times.min()),
         "last_event_us": None if times is None else int(times.max()),
         "model": model.model_dump(mode="json"),
@@ -48,7 +48,7 @@ def tower_description(tower: TowerModel, model: Model) -> dict[str, Any]:
     """A tower's entity, width, inputs and features; a feature is ``on``, or off with a reason."""
     features = []
     for name, feature in tower.feature_configs.items():
-        entry: dict[str, Any] = {"name": name, **feature.model_dump(mode="json"), "on": name in tower.learnt.layers}
+        entry: dict[str, Any] = {**feature.model_dump(mode="json"), "name": name, "on": name in tower.learnt.layers}
         if name in tower.learnt.off:
             entry["reason"] = tower.learnt.off[name]
         if name in tower.learnt.remarks:
@@ -59,7 +59,7 @@ def tower_description(tower: TowerModel, model: Model) -> dict[str, Any]:
             if isinstance(feature, TimestampFeature):
                 entry["training_range_us"] = list(layer.range_us)
         features.append(entry)
-    return {"entity": tower.entity, "dim": model.dim, "inputs": describe_inputs(tower), "features": features}
+    return {"entity": tower.entity, "dim": tower.width, "inputs": describe_inputs(tower), "features": features}
 
 
 def _vector_instructions() -> list[str]:

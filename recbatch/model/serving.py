@@ -19,7 +19,8 @@ import tf_keras as keras
 from numpy.typing import NDArray
 
 from recbatch.config.models import Retriever
-from recbatch.model.columns import string_tensor
+from recbatch.model.columns import HISTORY_TIMES, string_tensor
+from recbatch.model.features import HistoryLayer
 from recbatch.model.towers import TowerModel
 
 _FEWEST_FOR_SCANN = 100  # below, exact search is as fast, and ScaNN's hashing cannot be trained on fewer than 16 points
@@ -31,11 +32,11 @@ class TowerInput:
     """One input of a tower's signature.
 
     Attributes:
-        name: its name: ``user_id`` or ``item_id``, ``history``, ``timestamp``, or the column's (with ``_`` for what a
-            name cannot hold).
+        name: its name: ``user_id`` or ``item_id``, ``history``, ``history_timestamps``, ``timestamp``, or the column's
+            (with ``_`` for what a name cannot hold).
         dtype: ``string``, ``float32`` or ``int64``. A missing value is the empty string or NaN.
-        length: the input is [n, length], padded with empty strings; None: [n].
-        column: column of the profile, or None for the as-of time (microseconds since the epoch).
+        length: the input is [n, length], padded with empty strings or zeros; None: [n].
+        column: column of the profile, or None for the as-of time. All times are microseconds since the epoch.
         features: the features that read it.
     """
 
@@ -63,6 +64,9 @@ def tower_inputs(tower: TowerModel) -> list[TowerInput]:
         name = _free_name(wanted, {used.name for used in inputs})
         column = None if source.kind == "time" else key
         inputs.append(TowerInput(name, layer.raw_dtype.name, layer.raw_length, column, tuple(features)))
+        if key == "history" and tower.learnt.needs_times:
+            name = _free_name(HISTORY_TIMES, {used.name for used in inputs})
+            inputs.append(TowerInput(name, "int64", layer.raw_length, HISTORY_TIMES, tuple(features)))
     return inputs
 
 
@@ -80,9 +84,15 @@ def _free_name(wanted: str, taken: set[str]) -> str:
 def embed_raw(tower: TowerModel, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """``embedding`` float32 [n, dim] and ``known`` bool [n] (False: cold) of raw inputs by name."""
     encoded: dict[str, Any] = {}
-    for entry in tower_inputs(tower):
-        for feature in entry.features:
-            encoded[feature] = tower.learnt.layers[feature].lookup(raw[entry.name])
+    by_column = {entry.column: raw[entry.name] for entry in tower_inputs(tower)}
+    for name, source in tower.learnt.sources.items():
+        layer, key = tower.learnt.layers[name], tower.learnt.input_of(name)
+        if key in encoded:
+            continue
+        if isinstance(layer, HistoryLayer):
+            encoded[key] = layer.lookup(by_column["history"], by_column.get(HISTORY_TIMES))
+        else:
+            encoded[key] = layer.lookup(by_column[source.column])
     return {"embedding": tower(encoded), "known": tower.known(encoded)}
 
 

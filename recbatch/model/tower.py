@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from recbatch.errors import InputError
-from recbatch.model.columns import coded, coded_lists, one_array
+from recbatch.model.columns import HISTORY_TIMES, coded, coded_lists, list_lengths, number_lists, one_array
 
 _BLOCK = 1024
 """Rows of one call. Always so many, padded, for the last bits of a matrix product depend on the number of rows."""
@@ -36,7 +36,9 @@ class Tower:
         self._model = tf.saved_model.load(str(folder))  # kept: the signature does not keep its variables alive
         self._call = self._model.signatures["serving_default"]
 
-    def embed(self, profiles: pa.Table, as_of_us: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def embed(
+        self, profiles: pa.Table, as_of_us: int | NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Vectors [n, dim] and known [n] of ``profiles`` (n rows).
 
         A row's vector does not depend on the other rows, not even in its last bits. ``known`` is False for cold rows,
@@ -44,11 +46,13 @@ class Tower:
         infinite.
 
         Args:
-            profiles: id, ``feature:<column>``, ``context:<column>`` and history, as the tower's inputs want them.
-            as_of_us: microseconds since the epoch, for time features; clamped to the training range.
+            profiles: id, ``feature:<column>``, ``context:<column>``, history and history_timestamps, as the tower's
+                inputs want them.
+            as_of_us: microseconds since the epoch, for time features, one for all or one per row [n]; clamped to the
+                training range.
 
         Raises:
-            InputError: a column or the as-of time is missing.
+            InputError: a column or the as-of time is missing, or a history and its times differ in length.
         """
         if self.needs_time and as_of_us is None:
             raise InputError("the model has a time feature, but there is no as-of time; give --ds")
@@ -64,7 +68,9 @@ class Tower:
             known[rows] = answer["known"].numpy()[:count]
         return vectors, known
 
-    def _columns(self, entry: Mapping[str, Any], profiles: pa.Table, as_of_us: int | None) -> _Column:
+    def _columns(
+        self, entry: Mapping[str, Any], profiles: pa.Table, as_of_us: int | NDArray[np.int64] | None
+    ) -> _Column:
         name, length = entry["column"], entry["length"]
         if name is None:
             return _Column(np.full(profiles.num_rows, as_of_us, np.int64))
@@ -76,7 +82,24 @@ class Tower:
             return _Column(numbers.astype(np.float32), padding=np.float32(np.nan))
         if length is None:
             return _Column(*coded(column))
+        if name == HISTORY_TIMES:
+            self._require_aligned(profiles)
+            return _Column(number_lists(column, length, newest=True))
         return _Column(*coded_lists(column, length, newest=name == "history"))
+
+    def _require_aligned(self, profiles: pa.Table) -> None:
+        """Each item of a history has its time.
+
+        Raises:
+            InputError: the lists of some row differ in length.
+        """
+        items, times = list_lengths(profiles["history"]), list_lengths(profiles[HISTORY_TIMES])
+        if (items != times).any():
+            row = int(np.flatnonzero(items != times)[0])
+            raise InputError(
+                f"row {row} of the {self.entity}s has {items[row]} items in 'history', but {times[row]} times in "
+                f"{HISTORY_TIMES!r}; give one for each"
+            )
 
 
 class _Column:

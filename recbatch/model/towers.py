@@ -13,19 +13,22 @@ from recbatch.config.models import Tower as TowerConfig
 from recbatch.errors import InputError
 from recbatch.model.data import Events, Prepared
 from recbatch.model.features import stable_seed
-from recbatch.model.learning import Learnt, TrainingRows, learn_features
+from recbatch.model.learning import CandidateIds, Learnt, TrainingRows, learn_features
 
 
 class TowerModel(keras.Model):
-    """Encoded features -> vectors [n, dim].
+    """Encoded features -> vectors [n, width].
 
     Attributes:
         entity: what it embeds, ``user`` or ``item``.
+        width: width of its vectors: ``model.dim``, and one more where the model has an item bias.
         config: the tower as declared.
         learnt: its feature layers, where their values come from, and the features that are off.
     """
 
-    def __init__(self, config: TowerConfig, model: Model, entity: Entity, learnt: Learnt, seed: int) -> None:
+    def __init__(
+        self, config: TowerConfig, model: Model, entity: Entity, learnt: Learnt, seed: int, *, is_candidate: bool
+    ) -> None:
         super().__init__()
         self.entity: Entity = entity
         self.config = config
@@ -44,6 +47,12 @@ class TowerModel(keras.Model):
             activation = "relu" if place < len(config.layers) else None
             self.dense.append(_dense(width, units, stable_seed(seed, "dense", place), activation=activation))
             width = units
+        self.width = model.dim + model.item_bias
+        self._bias = None
+        if model.item_bias and is_candidate:
+            ids = learnt.layers["id"].embedding.input_dim
+            self._bias = self.add_weight("bias", [ids], initializer="zeros")
+        self._one_more, self._temperature = model.item_bias, model.temperature
         if width != model.dim:
             raise InputError(
                 f"the {entity} tower without a projection is {width} wide, but model.dim is {model.dim}"
@@ -52,8 +61,10 @@ class TowerModel(keras.Model):
             )
 
     def call(self, encoded: Mapping[str, Any], seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Vectors [n, dim] of encoded features; ``seed`` int32 [2], in training only, draws what is dropped out."""
-        parts = {name: layer(encoded[name], seed=seed) for name, layer in self.learnt.layers.items()}
+        """Vectors [n, width] of encoded features; ``seed`` int32 [2], in training only, draws what is dropped out."""
+        parts = {
+            name: layer(encoded[self.learnt.input_of(name)], seed=seed) for name, layer in self.learnt.layers.items()
+        }
         if self.config.combine == "sum":
             vectors = tf.add_n(
                 [self.adapters[name](part) if name in self.adapters else part for name, part in parts.items()]
@@ -62,11 +73,23 @@ class TowerModel(keras.Model):
             vectors = tf.concat(list(parts.values()), axis=1)
         for dense in self.dense:
             vectors = dense(vectors)
-        return tf.math.l2_normalize(vectors, axis=1) if self._normalize else vectors
+        vectors = tf.math.l2_normalize(vectors, axis=1) if self._normalize else vectors
+        if not self._one_more:
+            return vectors
+        last = tf.ones([tf.shape(vectors)[0]])
+        if self._bias is not None:  # so scaled that it is added to the scores as the loss sees them
+            last = self._temperature * tf.gather(self._bias, encoded["id"])
+        return tf.concat([vectors, last[:, None]], axis=1)
 
     def known(self, encoded: Mapping[str, Any]) -> tf.Tensor:
         """[n] bool: some feature says something that training has seen; without that a row is cold."""
-        return tf.reduce_any([layer.known(encoded[name]) for name, layer in self.learnt.layers.items()], axis=0)
+        layers = self.learnt.layers.items()
+        return tf.reduce_any([layer.known(encoded[self.learnt.input_of(name)]) for name, layer in layers], axis=0)
+
+    @property
+    def item_bias(self) -> tf.Variable | None:
+        """What is added to an item's scores, by the rows of the id feature's embedding; None without an item bias."""
+        return self._bias
 
     @property
     def feature_configs(self) -> dict[str, Feature]:
@@ -75,11 +98,8 @@ class TowerModel(keras.Model):
 
     @property
     def history_feature(self) -> HistoryFeature | None:
-        """The history feature with the ``train_on`` that is in force."""
-        for name, feature in self.feature_configs.items():
-            if isinstance(feature, HistoryFeature):
-                return feature.model_copy(update={"train_on": "others"}) if name in self.learnt.remarks else feature
-        return None
+        """What batches draw for the history features: the longest of them, with the ``train_on`` that is in force."""
+        return self.learnt.history
 
     @property
     def per_event(self) -> bool:
@@ -103,21 +123,16 @@ def build_towers(model: Model, prepared: Prepared, events: Events) -> tuple[Towe
         InputError: a column is missing, no feature of a tower is left, or the widths do not fit.
     """
     seed = model.training.seed
-    query = TrainingRows(prepared.users, events.users, prepared.items, events)
-    candidate = TrainingRows(prepared.items, events.items, prepared.items, None)
-    return (
-        TowerModel(
-            model.query,
-            model,
-            "user",
-            learn_features(model.query.features, query, "query", seed),
-            stable_seed(seed, "q"),
-        ),
-        TowerModel(
-            model.candidate,
-            model,
-            "item",
-            learn_features(model.candidate.features, candidate, "candidate", seed),
-            stable_seed(seed, "c"),
-        ),
-    )
+    items = TrainingRows(prepared.items, events.items, prepared.items, None)
+    learnt = learn_features(model.candidate.features, items, "candidate", seed)
+    candidate = TowerModel(model.candidate, model, "item", learnt, stable_seed(seed, "c"), is_candidate=True)
+    queries = TrainingRows(prepared.users, events.users, prepared.items, events)
+    ids = CandidateIds.of(model.candidate.features, learnt)
+    learnt = learn_features(model.query.features, queries, "query", seed, ids)
+    own_seed = stable_seed(seed, "q")
+    return TowerModel(model.query, model, model.query_entity, learnt, own_seed, is_candidate=False), candidate
+
+
+def trainable_variables(*towers: TowerModel) -> list[tf.Variable]:
+    """The weights of towers, each once: an item embedding that both share is one weight."""
+    return list({variable.ref(): variable for tower in towers for variable in tower.trainable_variables}.values())

@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,26 +18,35 @@ import tensorflow as tf
 
 from recbatch import storage
 from recbatch.config.models import Model
-from recbatch.errors import RecbatchError
-from recbatch.model.bundle import MANIFEST, read_manifest
-from recbatch.model.data import Events, Prepared, TrainingData, prepare
+from recbatch.errors import InputError, RecbatchError
+from recbatch.model.bundle import EXPORTED_WEIGHTS, MANIFEST, MEASURED_WEIGHTS, Bundle, read_manifest
+from recbatch.model.data import Prepared, TrainingData, prepare
 from recbatch.model.features import stable_seed
 from recbatch.model.fitting import TwoTowerFit
+from recbatch.model.heldout import Split, split_events
 from recbatch.model.manifest import bundle_manifest, tower_description
+from recbatch.model.pairs import item_pairs
 from recbatch.model.serving import export_retriever, export_tower
 from recbatch.model.tower import Tower
-from recbatch.run import canonical_json
-from recbatch.splits import heldout_by_time, heldout_per_user
+from recbatch.model.warm_start import WarmStart, Weights, begin, save_weights, warm_start_of
+from recbatch.run import canonical_json, peak_rss_bytes
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Split:
-    """Held-out events [n] bool, and in words how they were chosen (or why there are none)."""
+class Effort:
+    """What this process did for one fit; a resumed one did less than all of it.
 
-    heldout: np.ndarray
-    method: str
+    Attributes:
+        examples: positives that were gone through.
+        seconds: that it took, evaluations included.
+        begun: what the fit began with, where it did not start cold (see :func:`recbatch.model.warm_start.begin`).
+    """
+
+    examples: int
+    seconds: float
+    begun: dict[str, Any] | None
 
 
 def train_bundle(
@@ -47,6 +57,8 @@ def train_bundle(
     work_folder: str,
     as_of_us: int | None,
     fingerprint: str,
+    retriever: bool = True,
+    warm_start: Bundle | None = None,
 ) -> dict[str, Any]:
     """Fit, export and publish a bundle; a bundle that is there already is left as it is.
 
@@ -61,6 +73,9 @@ def train_bundle(
             the same folder, model, data and fingerprint goes on and gives the same weights, bit for bit.
         as_of_us: end of the training data, microseconds since the epoch; goes into the manifest.
         fingerprint: name of the bundle's inputs; goes into the manifest.
+        retriever: export ``retriever/`` too; a bundle that is only measured does without.
+        warm_start: a bundle whose weights the fits begin with, as far as they know the same ids and values. One that
+            does not allow it (see :func:`recbatch.model.warm_start.warm_start_of`) is left aside with a warning.
 
     Returns:
         The manifest.
@@ -72,21 +87,23 @@ def train_bundle(
     if storage.exists(storage.join(target_uri, MANIFEST)):
         return read_manifest(target_uri)
     started = time.monotonic()
-    _make_reproducible(model.training.seed)
-    prepared = prepare(data)
-    split = split_events(model, prepared.events)
+    prepared, split = prepare_fits(model, data)
     work = Path(work_folder)
-    identity = identity_of(model, prepared, fingerprint)
+    start, warm = _start(warm_start, prepared, split)
+    identity = identity_of(model, prepared, fingerprint, "" if warm_start is None else warm_start.checksum)
 
-    first, metrics, counts = _measured_fit(model, prepared, split, work, identity)
-    final = first
+    first, metrics, counts, effort = _measured_fit(model, prepared, split, work, identity, start)
+    final, efforts = first, [effort]
     if model.training.refit and split.heldout.any():
         final = TwoTowerFit("refit", model, prepared, prepared.events, None, work, identity)
-        final.run(max_steps=first.result_step)
+        efforts.append(
+            _run(final, None if start is None else start.exported, len(prepared.events), max_steps=first.result_step)
+        )
     _log.info("exporting the towers")
     folder = work / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
-    retriever = _export(model, final, prepared, folder)
+    exported = _export(model, final, prepared, folder, retriever=retriever)
+    measured = None if final is first else _export_measured(model, first, folder)
     manifest = bundle_manifest(
         folder,
         model=model,
@@ -98,10 +115,14 @@ def train_bundle(
             "as_of_us": as_of_us,
             "steps": final.state.step if final is not first else first.result_step,
             "heldout": split.method,
+            "heldout_rule": split.rule,
+            "measured": measured,
             "refit": final is not first,
             "metrics": metrics,
             "counts": {**counts, "heldout_events": int(split.heldout.sum())},
-            "retriever": retriever,
+            "retriever": exported,
+            "warm_started": warm and {**warm, **(efforts[-1].begun or {})},
+            "training": _training_facts(efforts),
             "seconds": round(time.monotonic() - started, 1),
         },
     )
@@ -112,47 +133,98 @@ def train_bundle(
     return manifest
 
 
-def split_events(model: Model, events: Events) -> Split:
-    """Which positives the first fit does not see."""
-    settings = model.training.heldout
-    if settings.split == "time" and events.times_us is not None:
-        mask, method = heldout_by_time(events.times_us, settings.share), "newest"
-    else:
-        mask, method = heldout_per_user(events.users, settings.share, model.training.seed), "random per user"
-        if settings.split == "time":
-            method += ", for the interactions have no timestamps"
-    if not mask.any():
-        method = f"nothing ({method}: {len(events)} positives cannot be split so that some of each side remain)"
-        _log.warning("nothing is held out, so there are no held-out metrics and every epoch is run: %s", method)
-    return Split(mask, method)
+def prepare_fits(model: Model, data: TrainingData) -> tuple[Prepared, Split]:
+    """What the fits of a model are made from: its positives (or pairs of items), and which of them are held out.
+
+    From here on TensorFlow computes reproducibly in this process.
+
+    Raises:
+        InputError: there are no positives.
+    """
+    _make_reproducible(model.training.seed)
+    prepared = prepare(data)
+    if model.pairs is not None:
+        prepared = item_pairs(prepared, model.pairs, model.training.seed)
+    return prepared, split_events(model, prepared)
+
+
+def _start(bundle: Bundle | None, prepared: Prepared, split: Split) -> tuple[WarmStart | None, dict[str, Any] | None]:
+    """What the fits begin with, and what the manifest says of it: both None for a cold start that was meant so."""
+    if bundle is None:
+        return None, None
+    try:
+        start = warm_start_of(bundle, prepared, split)
+    except InputError as error:
+        _log.warning("the fit starts cold: %s", error)
+        return None, {"from": None, "reason": str(error)}
+    return start, start.facts
+
+
+def _run(fit: TwoTowerFit, weights: Weights | None, events: int, max_steps: int | None = None) -> Effort:
+    """Run a fit to ``events`` positives, from ``weights`` on unless it goes on from its checkpoint."""
+    begun, done = None, fit.state.step
+    if weights is not None:
+        begun = begin(weights, fit.query, fit.candidate, resumed=done > 0)
+        _log.info("the fit begins with %d known rows of embeddings and %d new ones", begun["copied"], begun["new"])
+    started = time.monotonic()
+    fit.run(max_steps)
+    examples = round((fit.state.step - done) / fit.steps_per_epoch * events)
+    return Effort(examples, time.monotonic() - started, begun)
+
+
+def _training_facts(efforts: Sequence[Effort]) -> dict[str, Any]:
+    """How fast the fits were, and how much memory the process took; for the log, too."""
+    examples, seconds = sum(effort.examples for effort in efforts), sum(effort.seconds for effort in efforts)
+    peak = peak_rss_bytes()
+    speed = f"{examples / seconds:,.0f} a second" if examples else "all of them in an earlier attempt"
+    _log.info("fitted to %s examples, %s; peak memory %.2f GB", f"{examples:,}", speed, peak / 1e9)
+    return {
+        "examples": examples,
+        "seconds": round(seconds, 1),
+        "examples_per_second": round(examples / seconds) if examples else None,
+        "peak_rss_bytes": peak,
+    }
 
 
 def _measured_fit(
-    model: Model, prepared: Prepared, split: Split, work: Path, identity: str
-) -> tuple[TwoTowerFit, dict[str, float], dict[str, int]]:
-    """(fit without the held-out events, its metrics, counts)."""
+    model: Model, prepared: Prepared, split: Split, work: Path, identity: str, start: WarmStart | None
+) -> tuple[TwoTowerFit, dict[str, float], dict[str, int], Effort]:
+    """(fit without the held-out events, its metrics, counts, what it took)."""
     train, heldout = prepared.events.select(~split.heldout), prepared.events.select(split.heldout)
     fit = TwoTowerFit("measured", model, prepared, train, heldout, work, identity)
-    fit.run()
+    effort = _run(fit, None if start is None else start.measured, len(train))
     if fit.evaluation is None:
-        return fit, {}, {}
+        return fit, {}, {}, effort
     metrics = {**fit.state.best_metrics, **fit.evaluation.factorized_top_k()}
     _log.info("held out: %s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "nothing to ask")
-    return fit, metrics, fit.evaluation.counts
+    return fit, metrics, fit.evaluation.counts, effort
 
 
-def _export(model: Model, fit: TwoTowerFit, prepared: Prepared, folder: Path) -> dict[str, Any]:
-    """Save both towers and the retriever; returns what the retriever is."""
+def _export(
+    model: Model, fit: TwoTowerFit, prepared: Prepared, folder: Path, *, retriever: bool
+) -> dict[str, Any] | None:
+    """Save both towers and, if asked, the retriever; returns what the retriever is."""
     export_tower(fit.query, folder / "query")
     export_tower(fit.candidate, folder / "candidate")
+    save_weights(folder / EXPORTED_WEIGHTS, fit.query, fit.candidate)
     # The exported tower's own vectors, so that the retriever ranks by exactly those that a night publishes.
     tower = Tower(folder / "candidate", tower_description(fit.candidate, model))
     vectors, known = tower.embed(prepared.items)
     valid = known & np.isfinite(vectors).all(axis=1)
     if not valid.any():
         raise RecbatchError("the candidate tower gives no item a finite vector; lower model.training.learning_rate")
+    if not retriever:
+        return None
     ids = prepared.items["id"].filter(pa.array(valid)).combine_chunks()
     return export_retriever(fit.query, ids, vectors[valid], model.retriever, folder / "retriever")
+
+
+def _export_measured(model: Model, fit: TwoTowerFit, folder: Path) -> dict[str, Any]:
+    """Save the towers that were measured, too: the next nights compare with them. Returns their descriptions."""
+    export_tower(fit.query, folder / "measured" / "query")
+    export_tower(fit.candidate, folder / "measured" / "candidate")
+    save_weights(folder / MEASURED_WEIGHTS, fit.query, fit.candidate)
+    return {"query": tower_description(fit.query, model), "candidate": tower_description(fit.candidate, model)}
 
 
 def _make_reproducible(seed: int) -> None:
@@ -161,9 +233,12 @@ def _make_reproducible(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def identity_of(model: Model, prepared: Prepared, fingerprint: str) -> str:
-    """Names what the weights depend on: a checkpoint of anything else is not continued."""
-    digest = hashlib.sha256(canonical_json([fingerprint, model.model_dump(mode="json")]))
+def identity_of(model: Model, prepared: Prepared, fingerprint: str, start: str = "") -> str:
+    """Names what the weights depend on: a checkpoint of anything else is not continued.
+
+    ``start`` is the checksum of the bundle that a warm start begins with.
+    """
+    digest = hashlib.sha256(canonical_json([fingerprint, start, model.model_dump(mode="json")]))
     events = prepared.events
     arrays = [events.users, events.items] + ([] if events.times_us is None else [events.times_us])
     for array in arrays:

@@ -74,8 +74,14 @@ def table_jobs(config: Config, default: BundleRef, others: Mapping[str, BundleRe
         others: bundles by table name (``tables.<name>.model``).
 
     Raises:
-        ConfigError: a bundle has no tower for a side of its table.
+        ConfigError: a bundle has no tower for a side of its table, or the default one has none for users.
     """
+    if "user" not in (default.query, default.candidate):
+        raise ConfigError(
+            "model.pairs: a night's main model embeds users and items, but this one embeds items only; make it with "
+            "`recbatch train`, then name its folder as tables.item2item.model in a config whose model has no pairs",
+            key="model.pairs",
+        )
     jobs = []
     for name, settings in config.tables.enabled().items():
         query, candidate = _SIDES[name]

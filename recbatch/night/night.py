@@ -10,6 +10,7 @@ from recbatch.config.columns import FeatureColumns
 from recbatch.config.models import Config, Entity
 from recbatch.interactions import ReadSpec, Slice, SourceName
 from recbatch.night.jobs import BundleRef, EmbeddingSet, TableJob
+from recbatch.night.last import LastNight
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class Night:
         input_rows: rows of each input that is there.
         jobs: the tables to make.
         sets: the vectors to compute.
-        bundle: the default model bundle.
+        bundle: the default model bundle; one that is trained for the night goes through the model gate first.
+        gated: whether it does: then :attr:`gate_uri` says which bundle the tables are made with.
+        last: the last night's bundle, where the night has use for one.
     """
 
     output: str
@@ -39,6 +42,8 @@ class Night:
     jobs: tuple[TableJob, ...]
     sets: tuple[EmbeddingSet, ...]
     bundle: BundleRef
+    gated: bool = False
+    last: LastNight | None = None
 
     @property
     def uri(self) -> str:
@@ -58,6 +63,11 @@ class Night:
     def ranges_uri(self) -> str:
         """The cut points, made by the first work item that sees all ids."""
         return self.path("plan.json")
+
+    @property
+    def gate_uri(self) -> str:
+        """The verdict of the model gate, made by the first work item that has the bundle."""
+        return self.path("gate.json")
 
     @property
     def audit_uri(self) -> str:

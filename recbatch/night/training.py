@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from recbatch.config.models import Model
 from recbatch.interactions import ReadSpec, ResolvedInputs
+from recbatch.night.jobs import BundleRef
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class TrainingJob:
         as_of_us: events before it count, microseconds since the epoch; None: all.
         name: fingerprint of all of this.
         target: URI of the bundle's folder.
+        warm_start: the bundle whose weights the fit begins with; None: it starts cold.
     """
 
     model: Model
@@ -29,6 +31,7 @@ class TrainingJob:
     as_of_us: int | None
     name: str
     target: str
+    warm_start: BundleRef | None = None
 
     @property
     def state_uri(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from recbatch.run.failures import clear_failures, explain, first_failure, recorded
 from recbatch.run.fingerprint import canonical_json, code_checksum, fingerprint, library_versions
+from recbatch.run.memory import peak_rss_bytes
 from recbatch.run.parts import Layout, Part, existing_part, found_part, make_part, read_part
 from recbatch.run.progress import Progress, display, watch
 
@@ -22,6 +23,7 @@ __all__ = [
     "found_part",
     "library_versions",
     "make_part",
+    "peak_rss_bytes",
     "read_part",
     "recorded",
     "watch",

@@ -13,6 +13,7 @@ from recbatch.index import Candidates, Searcher, SearcherCache, Similarity, Vali
 from recbatch.model.bundle import read_manifest
 from recbatch.night import Night, TableJob
 from recbatch.work.embedding import Vectors, read_vectors
+from recbatch.work.gate import bundle_of
 from recbatch.work.items import IndexRef, RangePart
 
 Loaded = Callable[[str], None]
@@ -39,7 +40,7 @@ _cache: SearcherCache[TableCandidates] = SearcherCache()
 
 def similarity_of(night: Night, job: TableJob) -> tuple[Similarity, int | None]:
     """How a table compares vectors, and the coordinate of them that is a bias (None: there is none)."""
-    bias: int | None = read_manifest(job.candidates.bundle.uri)["bias_coordinate"]
+    bias: int | None = read_manifest(bundle_of(night, job.candidates).uri)["bias_coordinate"]
     return job.settings.similarity, bias
 
 

@@ -16,6 +16,7 @@ from recbatch.model.bundle import bundle_checksum
 from recbatch.night import EmbeddingSet, Night, TowerName
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import embedding_rows, embeddings_layout
+from recbatch.work.gate import bundle_of
 from recbatch.work.items import RangePart
 
 Vectors = npt.NDArray[np.float32]
@@ -25,6 +26,7 @@ Vectors = npt.NDArray[np.float32]
 class LazyTower:
     """A tower that is loaded when it is first used: a worker is set up before the model has been trained."""
 
+    night: Night
     vectors: EmbeddingSet
 
     @functools.cached_property
@@ -34,7 +36,7 @@ class LazyTower:
         Raises:
             RecbatchError: the bundle is not the one that the run was planned with any more.
         """
-        bundle = self.vectors.bundle
+        bundle = bundle_of(self.night, self.vectors)
         checksum = bundle_checksum(bundle.uri)
         if bundle.checksum not in (None, checksum):
             raise RecbatchError(

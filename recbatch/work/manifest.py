@@ -15,18 +15,21 @@ from recbatch.run import Part, library_versions
 from recbatch.schemas import columns
 from recbatch.work.auditing import audited_recall
 from recbatch.work.candidates import files_uri
+from recbatch.work.gate import read_verdict, used_bundle
 from recbatch.work.inputs import remarks
 from recbatch.work.items import PartAudit, Results, added
 from recbatch.work.training import switched_off
 
 FORMAT = 1
 _MODEL_KEYS = ("fingerprint", "metrics", "steps", "heldout", "refit", "seconds")
+_NEWER_MODEL_KEYS = ("warm_started", "training")  # that a bundle of an older version does not have
 
 
 def make_manifest(plan: Plan, results: Results, tables: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest, JSON-able. All paths are relative to the output."""
     night = plan.night
-    bundle, counts = read_bundle_manifest(night.bundle.uri), _counts(plan, results)
+    used = used_bundle(night)
+    bundle, counts = read_bundle_manifest(used.uri), _counts(plan, results)
     return {
         "format": FORMAT,
         "ds": night.ds,
@@ -35,7 +38,12 @@ def make_manifest(plan: Plan, results: Results, tables: Mapping[str, Any]) -> di
         "created_at": datetime.now(UTC).isoformat(),
         "bias_coordinate": bundle["bias_coordinate"],
         "identity": dict(plan.identity),
-        "model": {"bundle": relative(night, night.bundle.uri), **{key: bundle[key] for key in _MODEL_KEYS}},
+        "model": {
+            "bundle": relative(night, used.uri),
+            **{key: bundle[key] for key in _MODEL_KEYS},
+            **{key: bundle.get(key) for key in _NEWER_MODEL_KEYS},
+        },
+        "gate": read_verdict(night) if night.gated else None,
         "counts": counts,
         "tables": tables,
         "schemas": {entry["schema"]: columns(entry["schema"]) for entry in tables.values()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,50 @@ import pyarrow.parquet as pq
 
 from recbatch import storage
 from recbatch.errors import InputError
-from recbatch.interactions import CleanTables, load_tables, plan_slices
+from recbatch.interactions import CleanTables, ReadSpec, load_tables, plan_slices
 from recbatch.model import Bundle, TrainingData, load_bundle, train_bundle
 from recbatch.model.bundle import MANIFEST
 from recbatch.night import BundleRef, Plan, TrainingJob
+from recbatch.work.gate import pass_gate, verified
 from recbatch.work.items import Cuts
 
 log = logging.getLogger(__name__)
 
 
 def train_night(plan: Plan, _: Cuts) -> BundleRef:
-    """The night's default bundle, there and verified. Waits for the cuts, so that bad input fails before a fit."""
-    if plan.training is not None:
-        train_job(plan.training)
-    load_bundle(plan.night.bundle.uri)
-    return plan.night.bundle
+    """The night's default bundle, there and verified. Waits for the cuts, so that bad input fails before a fit.
+
+    One that was trained for the night has to pass the model gate, which may put the last night's in its place.
+    """
+    night = plan.night
+    if plan.training is None:
+        load_bundle(night.bundle.uri)
+        return night.bundle
+    tables = InputTables(plan.training)
+    train_job(plan.training, tables)
+    return pass_gate(night, lambda: as_data(tables.load(night.read_spec)))
 
 
-def train_job(job: TrainingJob) -> Bundle:
+@dataclass
+class InputTables:
+    """The clean inputs of a training, read when they are first wanted, and again only if they are wanted otherwise."""
+
+    job: TrainingJob
+    _loaded: tuple[ReadSpec, CleanTables] | None = None
+
+    def load(self, spec: ReadSpec) -> CleanTables:
+        """The inputs as ``spec`` reads them."""
+        if self._loaded is None or self._loaded[0] != spec:
+            self._loaded = spec, load_tables(plan_slices(self.job.inputs, self.job.slice_rows), spec)
+        return self._loaded[1]
+
+
+def as_data(clean: CleanTables) -> TrainingData:
+    """What a model is fitted to and measured on."""
+    return TrainingData(clean.interactions, clean.users, clean.items)
+
+
+def train_job(job: TrainingJob, tables: InputTables | None = None) -> Bundle:
     """Make the bundle of a training unless it is there.
 
     Checkpoints lie beside a local bundle (for a remote one in this machine's cache), so a killed training goes on where
@@ -41,16 +68,14 @@ def train_job(job: TrainingJob) -> Bundle:
     work.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(work / ".lock"):
         if not storage.exists(storage.join(job.target, MANIFEST)):
-            clean = load_tables(plan_slices(job.inputs, job.slice_rows), job.spec)
-            _report(clean, work)
-            _require_events(clean)
             train_bundle(
                 job.model,
-                TrainingData(clean.interactions, clean.users, clean.items),
+                training_data(job, work, tables),
                 job.target,
                 work_folder=str(work),
                 as_of_us=job.as_of_us,
                 fingerprint=job.name,
+                warm_start=None if job.warm_start is None else verified(job.warm_start),
             )
         shutil.rmtree(work / "checkpoints", ignore_errors=True)  # also those of one who was killed just before this
     bundle = load_bundle(job.target)
@@ -58,6 +83,18 @@ def train_job(job: TrainingJob) -> Bundle:
     for sentence in switched_off(bundle.manifest):
         log.warning(sentence)
     return bundle
+
+
+def training_data(job: TrainingJob, work: Path, tables: InputTables | None = None) -> TrainingData:
+    """The clean tables of a training; what had to be put aside is kept in the folder ``work``.
+
+    Raises:
+        InputError: an input is wrong, or no event is left.
+    """
+    clean = (tables or InputTables(job)).load(job.spec)
+    _report(clean, work)
+    require_events(clean)
+    return as_data(clean)
 
 
 def _report(clean: CleanTables, work: Path) -> None:
@@ -70,7 +107,7 @@ def _report(clean: CleanTables, work: Path) -> None:
         log.warning("%d rows were put aside, with the reasons, in %s", clean.quarantined.num_rows, work)
 
 
-def _require_events(clean: CleanTables) -> None:
+def require_events(clean: CleanTables) -> None:
     """Say where the events went if none is left."""
     if clean.interactions.num_rows:
         return

@@ -1,4 +1,4 @@
-"""Which positives are held out to measure a fit. Plain arrays in, a mask out; the same input gives the same split."""
+"""What one fit holds out to be measured by. Plain arrays in, a mask out; the same input gives the same split."""
 
 from __future__ import annotations
 

@@ -1,0 +1,257 @@
+"""From cells to figures: means over splits, differences from what was published, targets met or missed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.quality.measuring import COMPARED, unpacked_sums
+from benchmarks.quality.peers import PEERS
+from benchmarks.quality.running import Made
+from benchmarks.quality.systems import PUBLISHED, SYSTEMS, TABLES, Published, Table
+from benchmarks.quality.targets import BEST_PEER, Target
+from recbatch.metrics import Difference, compare
+
+REASONS: Mapping[str, str] = {
+    "time": "not run (time)",
+    "no data": "not run (no ML1M folder)",
+    "no configuration": "not run (there is no such configuration)",
+    "no parameters": "not run (its search failed)",
+    "failed": "failed",
+    "missing": "not run",
+}
+_SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of a figure over the cells that have it, their standard deviation (None for one cell), their number."""
+
+    value: float
+    deviation: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One system on one protocol.
+
+    Attributes:
+        system, label: who.
+        cells: its cells, by seed.
+        means: figure -> mean.
+        not_run: in words what is missing; empty when all cells are there.
+        seconds, peak_bytes: mean time and largest memory of a cell; None without any.
+    """
+
+    system: str
+    label: str
+    cells: tuple[Made, ...]
+    means: Mapping[str, Mean]
+    not_run: str
+    seconds: float | None
+    peak_bytes: int | None
+
+    @property
+    def done(self) -> list[Made]:
+        """The cells that are there."""
+        return [made for made in self.cells if made.result is not None]
+
+
+def label_of(system: str) -> str:
+    """A system's name on the page."""
+    return SYSTEMS[system].label if system in SYSTEMS else PEERS[system].label
+
+
+class Figures:
+    """All that was made, to be asked for.
+
+    Args:
+        made: every planned cell.
+        unplanned: what to say where nothing was planned, such as ``not run (QUICK=1)``.
+    """
+
+    def __init__(self, made: Sequence[Made], unplanned: str = "not run") -> None:
+        self.made, self._unplanned = list(made), unplanned
+
+    def line(self, system: str, dataset: str, protocol: str) -> Line:
+        """One system on one protocol."""
+        place = (system, dataset, protocol)
+        cells = tuple(
+            made
+            for made in self.made
+            if (made.cell.system, made.cell.dataset, made.cell.protocol) == place and made.cell.kind != "search"
+        )
+        results = [made.result for made in cells if made.result is not None]
+        names = list(dict.fromkeys(name for result in results for name in result["figures"]))
+        return Line(
+            system,
+            label_of(system),
+            cells,
+            {
+                name: _mean([result["figures"][name] for result in results if name in result["figures"]])
+                for name in names
+            },
+            self._missing(cells),
+            float(np.mean([result["wall_seconds"] for result in results])) if results else None,
+            max((result["peak_bytes"] for result in results), default=None),
+        )
+
+    def peers(self, dataset: str, protocol: str) -> list[Line]:
+        """The peers of a protocol."""
+        there = [name for name, peer in PEERS.items() if dataset in peer.datasets and protocol in peer.protocols]
+        return [self.line(name, dataset, protocol) for name in there]
+
+    def searches(self) -> list[Made]:
+        """The searches that are there."""
+        return [made for made in self.made if made.cell.kind == "search" and made.result is not None]
+
+    def _missing(self, cells: Sequence[Made]) -> str:
+        if not cells:
+            return self._unplanned
+        reasons = [REASONS[made.state] for made in cells if made.result is None]
+        if not reasons:
+            return ""
+        said = ", ".join(dict.fromkeys(reasons))
+        return said if len(reasons) == len(cells) else f"{len(reasons)} of {len(cells)} {said}"
+
+
+def _mean(values: Sequence[float]) -> Mean:
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Mean(float(np.mean(values)), deviation, len(values))
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """One published figure and ours.
+
+    Attributes:
+        line: our model.
+        published: who printed what.
+        figure: name of the figure; empty where none was printed.
+        verdict: ``yes``, ``yes, better``, ``no``, or why it cannot be said.
+    """
+
+    line: Line
+    published: Published
+    figure: str
+    verdict: str
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the published."""
+        ours = self.line.means.get(self.figure)
+        return None if ours is None or not self.figure else ours.value - self.published.figures[self.figure]
+
+
+def reproductions(figures: Figures) -> list[Reproduction]:
+    """A row per published figure, and one per model that somebody described without a figure."""
+    rows = []
+    for name, published in PUBLISHED.items():
+        line = figures.line(name, SYSTEMS[name].dataset, SYSTEMS[name].protocols[0])
+        for figure in published.figures or {"": 0.0}:
+            row = Reproduction(line, published, figure, "")
+            rows.append(Reproduction(line, published, figure, _reproduced(row)))
+    return rows
+
+
+def _reproduced(row: Reproduction) -> str:
+    if row.difference is None:
+        return row.line.not_run or "no figure to compare"
+    if abs(row.difference) <= row.published.tolerance:
+        return "yes"
+    return "yes, better" if row.difference > 0 else "no"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target and what came of it.
+
+    Attributes:
+        target: what was wanted.
+        line: our model.
+        wanted: the number that had to be reached; None where what it is compared with is not there.
+        rival: the peer that set it; None for a fixed number.
+        met: None where it cannot be said.
+        test: the paired bootstrap against the rival where the target wants one.
+    """
+
+    target: Target
+    line: Line
+    wanted: float | None
+    rival: Line | None
+    met: bool | None
+    test: Difference | None
+
+    @property
+    def margin(self) -> float | None:
+        """Ours less what was wanted."""
+        ours = self.line.means.get(self.target.column)
+        return None if ours is None or self.wanted is None else ours.value - self.wanted
+
+
+def verdict(figures: Figures, target: Target) -> Verdict:
+    """Whether a target was met."""
+    line = figures.line(target.system, target.dataset, target.protocol)
+    rival = _rival(figures, target)
+    wanted = target.at_least
+    if wanted is None and rival is not None:
+        wanted = rival.means[target.column].value - target.slack
+    ours = line.means.get(target.column)
+    if ours is None or wanted is None:
+        return Verdict(target, line, wanted, rival, None, None)
+    test = _paired(line, rival, target.column) if target.significant and rival is not None else None
+    met = ours.value >= wanted if not target.significant else ours.value > wanted
+    if target.significant:
+        met = met and test is not None and test.p < _SIGNIFICANT
+    return Verdict(target, line, wanted, rival, met, test)
+
+
+def _rival(figures: Figures, target: Target) -> Line | None:
+    if target.than is None:
+        return None
+    lines = figures.peers(target.dataset, target.protocol)
+    return _best_in(target.column, [line for line in lines if target.than in (BEST_PEER, line.system)])
+
+
+def _best_in(column: str, lines: Sequence[Line]) -> Line | None:
+    there = [line for line in lines if column in line.means]
+    return max(there, key=lambda line: line.means[column].value, default=None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One of our models against the peer that is best in a figure, user by user."""
+
+    table: Table
+    line: Line
+    rival: Line
+    column: str
+    test: Difference
+
+
+def comparisons(figures: Figures) -> list[Comparison]:
+    """Each of our models in B and C, in every compared figure that has both sides."""
+    found = []
+    for table in TABLES:
+        peers = figures.peers(table.dataset, table.protocol)
+        for name in table.systems if table.protocol in "BC" else ():
+            line = figures.line(name, table.dataset, table.protocol)
+            for column in COMPARED:
+                rival = _best_in(column, peers)
+                test = None if rival is None else _paired(line, rival, column)
+                if rival is not None and test is not None:
+                    found.append(Comparison(table, line, rival, column, test))
+    return found
+
+
+def _paired(first: Line, second: Line, metric: str) -> Difference | None:
+    """The paired bootstrap over the splits that both were measured on; None where there is none."""
+    left, right = ({made.cell.seed: made.result for made in line.done} for line in (first, second))
+    both = sorted(left.keys() & right.keys())
+    sums = [[unpacked_sums(side[seed]["sums"]) for seed in both] for side in (left, right) if both]  # type: ignore[index]
+    if not both or any(not np.array_equal(a.users, b.users) for a, b in zip(*sums, strict=True)):
+        return None
+    return compare(sums[0], sums[1], metric)

@@ -1,0 +1,166 @@
+"""The process of a cell: reads the data, makes the split, trains and ranks (or has a peer do it), and measures.
+
+``python -m benchmarks.quality.measuring TASK.json RESULT.json``
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.quality.cells import ROOT, Cell
+from benchmarks.quality.environments import peer_environment, python_of
+from benchmarks.quality.peers import PEERS, Parameters, Peer
+from benchmarks.quality.protocols import USES
+from recbatch.config.columns import feature_columns
+from recbatch.config.load import load_config
+from recbatch.config.models import Config
+from recbatch.evaluation import BASELINES, Result, Task, evaluate_lists, make_task, write_task
+from recbatch.interactions import ReadSpec, load_tables, plan_slices, resolve_inputs
+from recbatch.metrics import UserSums
+from recbatch.model import TrainingData
+from recbatch.run import fingerprint
+
+COMPARED = ("hit@10", "hit@100", "ndcg@10")
+"""The metrics whose sums over users are kept, so that two systems can be compared user by user."""
+
+
+def cell_of(values: dict[str, Any]) -> Cell:
+    """The inverse of :meth:`Cell.as_dict`, after a way through JSON."""
+    return Cell(**{**values, "overrides": tuple(values["overrides"])})
+
+
+def read_data(config: Config) -> TrainingData:
+    """All clean rows that ``config`` names."""
+    columns = feature_columns(config, [config.model])
+    inputs = resolve_inputs(config, columns)
+    clean = load_tables(plan_slices(inputs, config.run.slice_rows), ReadSpec.of(config, columns, None))
+    return TrainingData(clean.interactions, clean.users, clean.items)
+
+
+def figures_of(protocol: str, result: Result) -> dict[str, float]:
+    """The figures of the protocol's table by name; one that the split says nothing about is left out."""
+    found = {column.name: result.value(column.metric, column.group) for column in USES[protocol].columns}
+    return {name: round(value, 6) for name, value in found.items() if value == value}
+
+
+def packed_sums(sums: UserSums) -> dict[str, Any]:
+    """The part of ``sums`` that comparisons need, as JSON-able values; see :func:`unpacked_sums`."""
+    places = [sums.columns.index(("all", metric)) for metric in COMPARED]
+    return {
+        "users": sums.users.tolist(),
+        "activity": sums.activity.tolist(),
+        "numerators": np.round(sums.numerators[:, places].astype(float), 6).tolist(),
+        "denominators": sums.denominators[:, places].astype(int).tolist(),
+    }
+
+
+def unpacked_sums(packed: dict[str, Any]) -> UserSums:
+    """The sums that :func:`packed_sums` was given, in the compared metrics alone."""
+    return UserSums(
+        np.array(packed["users"], np.int32),
+        np.array(packed["activity"], np.int8),
+        tuple(("all", metric) for metric in COMPARED),
+        np.array(packed["numerators"], np.float32),
+        np.array(packed["denominators"], np.float32),
+        {},
+    )
+
+
+def run_peer(
+    peer: Peer, task: Task, folder: Path, trials: list[Parameters], seed: int, seconds: float | None = None
+) -> list[dict[str, Any] | None]:
+    """Have a peer fit and rank once per parameters, one after another, in a process of its environment.
+
+    Args:
+        peer: who.
+        task: what.
+        folder: where the files are exchanged.
+        trials: the parameters.
+        seed: of its random numbers.
+        seconds: after which it is stopped; what it has done by then counts.
+
+    Returns:
+        For each trial ``lists`` and ``seconds``, or None where it was not reached.
+    """
+    write_task(task, folder)
+    outs = [f"lists-{number}.npy" for number in range(len(trials))]
+    jobs = [
+        {"model": peer.model, "parameters": parameters, "seed": seed, "out": out}
+        for out, parameters in zip(outs, trials, strict=True)
+    ]
+    assert peer.module is not None  # the baselines run in this process
+    words = [str(python_of(peer.environment)), "-m", peer.module, str(folder), json.dumps(jobs)]
+    try:
+        subprocess.run(words, cwd=ROOT, env=peer_environment(peer.environment), timeout=seconds, check=True)
+    except subprocess.TimeoutExpired:
+        print(f"{peer.label}: stopped after {seconds} seconds")
+    return [_made(folder, out) for out in outs]
+
+
+def _made(folder: Path, name: str) -> dict[str, Any] | None:
+    facts = folder / f"{name}.json"  # written after the lists
+    return {"lists": np.load(folder / name), **json.loads(facts.read_text())} if facts.exists() else None
+
+
+def measure_peer(cell: Cell, task: Task, folder: Path) -> dict[str, Any]:
+    """Lists of a peer with the cell's parameters, and what was found out on the way."""
+    peer = PEERS[cell.system]
+    if peer.module is None:
+        return {"lists": BASELINES[peer.model](task)}
+    made = run_peer(peer, task, folder, [dict(cell.parameters)], cell.seed)[0]
+    assert made is not None  # a peer that fails ends this process
+    return made
+
+
+def two_tower_task(cell: Cell, config: Config, data: TrainingData) -> Task:
+    """The task, asked event by event where the model's answer depends on the time or another context of the event."""
+    from recbatch.evaluation import varies_by_event
+
+    per_event = cell.protocol == "A" and varies_by_event(config.model, config.inputs.interactions.context)
+    return make_task(cell.protocol, data, cell.seed, per_event=per_event)
+
+
+def measure_two_tower(config: Config, task: Task, folder: Path) -> dict[str, Any]:
+    """Lists of a two-tower model trained on the task's training data alone, and what was found out on the way.
+
+    ``folder`` keeps the bundles of this configuration: A and B have the same training data, and one bundle serves both.
+    """
+    from recbatch.evaluation import embed_task, rank_embedded  # TensorFlow, which a peer's cell does without
+    from recbatch.evaluation.runs import Subject
+
+    bundle = Subject(config.model, config.inputs.interactions.context, folder).bundle(task, 0)
+    lists = rank_embedded(task, embed_task(task, bundle))
+    return {"lists": lists, "training_seconds": bundle.manifest["seconds"], "steps": bundle.manifest["steps"]}
+
+
+def main(given: Path, made: Path) -> None:
+    """Make the cell that ``given`` describes; write its result to ``made``."""
+    spec = json.loads(given.read_text())
+    cell = cell_of(spec["cell"])
+    config = load_config(str(ROOT / cell.config), [*cell.overrides, *spec["pointing"]])
+    data = read_data(config)
+    if cell.kind == "peer":
+        task = make_task(cell.protocol, data, cell.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            found = measure_peer(cell, task, Path(folder))
+    else:
+        task = two_tower_task(cell, config, data)
+        name = fingerprint(
+            [cell.dataset, config.positives.model_dump(mode="json"), config.model.model_dump(mode="json")]
+        )
+        found = measure_two_tower(config, task, Path(spec["bundles"]) / name)
+    lists = found.pop("lists")
+    measured = evaluate_lists(task, lists, repetitions=0)
+    result = {"figures": figures_of(cell.protocol, measured), "sums": packed_sums(measured.splits[0])}
+    made.write_text(json.dumps({**result, "counts": task.counts, **found}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

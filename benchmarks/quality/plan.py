@@ -1,0 +1,120 @@
+"""Which cells there are, the cheap and decisive ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from benchmarks.quality.cells import Cell, Kind
+from benchmarks.quality.peers import PEERS, Parameters
+from benchmarks.quality.protocols import QUICK_TRIALS, TRIALS, USES
+from benchmarks.quality.systems import BY_TITLE, PUBLISHED, READING, SYSTEMS, TABLES, Table
+from recbatch.evaluation.protocols import PROTOCOLS
+
+_QUICK_PROTOCOLS = "BACD"
+_QUICK_REPRODUCED = ("basic", "context-without", "context")
+_QUICK_PEERS = ("popularity", "recent-popularity", "markov", "knn", "ials", "ease")
+_LARGE_REPEATS = 3
+_SMALL, _LARGE = "movielens-100k", "movielens-1m"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell, and the search that its parameters come from."""
+
+    cell: Cell
+    search: Cell | None = None
+
+    def with_parameters(self, parameters: Parameters) -> Cell:
+        """The cell with what the search has found."""
+        return replace(self.cell, parameters=parameters)
+
+
+def plan(*, quick: bool, seed: int) -> list[Planned]:
+    """All cells of a run in the order in which they are made; a search comes before the cells that need it.
+
+    Args:
+        quick: fewer splits, protocols, peers and trials, MovieLens 100K alone.
+        seed: of the first split and training; the others follow.
+    """
+    planned: list[Planned] = []
+    for table in TABLES:
+        if table.dataset == _SMALL and table.protocol in _QUICK_PROTOCOLS:
+            planned += _of_peers(table, quick=quick, seed=seed)
+    for table in TABLES:
+        if table.dataset == _SMALL and (not quick or table.protocol in _QUICK_PROTOCOLS):
+            planned += _of_systems(table, quick=quick, seed=seed)
+    planned += _reproductions(_SMALL, quick=quick, seed=seed, only=_QUICK_REPRODUCED if quick else None, long=False)
+    if not quick:
+        for table in TABLES:
+            if table.protocol not in _QUICK_PROTOCOLS or table.dataset == _LARGE:
+                planned += _of_peers(table, quick=quick, seed=seed)
+        large = [
+            part for table in TABLES if table.dataset == _LARGE for part in _of_systems(table, quick=False, seed=seed)
+        ]
+        large += _reproductions(_LARGE, quick=False, seed=seed, only=None, long=False)
+        planned += sorted(
+            large, key=lambda part: part.cell.seed
+        )  # one seed of everything before the second of anything
+        planned += _reproductions(_SMALL, quick=False, seed=seed, only=None, long=True)
+    return _without_doubles(planned)
+
+
+def _of_peers(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
+    for name, peer in PEERS.items():
+        if table.protocol not in peer.protocols or table.dataset not in peer.datasets:
+            continue
+        if quick and name not in _QUICK_PEERS:
+            continue
+        cell = _cell("peer", name, table.dataset, table.protocol, seed)
+        if peer.space:
+            trials = QUICK_TRIALS if quick else TRIALS
+            inner = 1 if table.dataset == _LARGE else USES[table.protocol].validations
+            search = replace(cell, kind="search", trials=trials, validations=inner)
+            yield Planned(search)
+        else:
+            search, cell = None, replace(cell, parameters=dict(peer.starts[0]))
+        alike = not PROTOCOLS[table.protocol].random and not peer.seeded  # then another seed is the same again
+        for repeat in range(1 if alike else _repeats(table.dataset, table.protocol, quick=quick)):
+            yield Planned(replace(cell, seed=seed + repeat), search)
+
+
+def _of_systems(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
+    for name in table.systems:
+        if quick and not SYSTEMS[name].quick:
+            continue
+        yield from _of_system(name, table.protocol, quick=quick, seed=seed)
+
+
+def _of_system(name: str, protocol: str, *, quick: bool, seed: int) -> Iterator[Planned]:
+    system = SYSTEMS[name]
+    repeats = _repeats(system.dataset, protocol, quick=quick)
+    for repeat in range(repeats if system.repeats is None or quick else min(system.repeats, repeats)):
+        cell = _cell("two-tower", name, system.dataset, protocol, seed + repeat)
+        training = f"model.training.seed={42 + seed + repeat}"
+        yield Planned(replace(cell, config=system.config, overrides=(*system.overrides, training)))
+
+
+def _reproductions(
+    dataset: str, *, quick: bool, seed: int, only: tuple[str, ...] | None, long: bool
+) -> Iterator[Planned]:
+    for name in PUBLISHED:
+        system = SYSTEMS[name]
+        if system.dataset == dataset and system.long == long and (only is None or name in only):
+            yield from _of_system(name, system.protocols[0], quick=quick, seed=seed)
+
+
+def _cell(kind: Kind, name: str, dataset: str, protocol: str, seed: int) -> Cell:
+    overrides = BY_TITLE if dataset == _SMALL else ()
+    return Cell(kind, name, dataset, protocol, seed, READING, overrides)
+
+
+def _repeats(dataset: str, protocol: str, *, quick: bool) -> int:
+    use = USES[protocol]
+    if quick:
+        return use.quick_repeats
+    return min(use.repeats, _LARGE_REPEATS) if dataset == _LARGE else use.repeats
+
+
+def _without_doubles(planned: list[Planned]) -> list[Planned]:
+    return list({part.cell.stem: part for part in planned}.values())

@@ -1,0 +1,149 @@
+"""Makes the cells of a plan one after another, until they are there or the time is up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.quality.cells import ROOT, Cell, cell_key, code_checksum
+from benchmarks.quality.children import Outcome, run_child
+from benchmarks.quality.environments import python_of
+from benchmarks.quality.peers import PEERS
+from benchmarks.quality.plan import Planned
+from benchmarks.quality.sources import Source
+from benchmarks.quality.store import Store
+from recbatch.config.load import load_config
+from recbatch.errors import ConfigError, RecbatchError
+
+log = logging.getLogger(__name__)
+
+State = Literal["done", "older code", "time", "no data", "no configuration", "no parameters", "failed", "missing"]
+
+_MODULES = {
+    "two-tower": "benchmarks.quality.measuring",
+    "peer": "benchmarks.quality.measuring",
+    "search": "benchmarks.quality.searching",
+}
+_SEARCH_SHARE = 0.06
+"""Of the whole budget, what one search may take: a slow peer gets fewer trials, not everyone's time."""
+
+_START_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Made:
+    """A planned cell and what became of it: the result where it is there, else the reason why not."""
+
+    cell: Cell
+    state: State
+    result: Mapping[str, Any] | None = None
+    message: str = ""
+
+
+class Runner:
+    """Makes or finds cells.
+
+    Args:
+        store: where they are kept.
+        sources: the datasets that are there, by name.
+        bundles: a folder for the models of this run.
+        budget: seconds from now on; None: nothing is made, only found.
+        child: how a process is run, see :func:`.children.run_child`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sources: Mapping[str, Source],
+        bundles: Path,
+        budget: float | None,
+        child: Callable[[str, dict[str, Any], float], Outcome] = run_child,
+    ) -> None:
+        self._store, self._sources, self._bundles, self._child = store, sources, bundles, child
+        self._budget = budget or 0.0
+        self._deadline = time.monotonic() + self._budget
+        self._checksums = {name: source.checksum for name, source in sources.items()}
+
+    def make_all(self, planned: Sequence[Planned]) -> list[Made]:
+        """Every cell in turn. One that fails does not stop the others."""
+        made: dict[str, Made] = {}
+        for number, part in enumerate(planned, 1):
+            result = self._make_planned(part, made)
+            made[part.cell.stem] = result
+            if not self._budget:
+                continue
+            if result.result is None:
+                log.warning(
+                    "%s: not run (%s)%s", part.cell.stem, result.state, f": {result.message}" * bool(result.message)
+                )
+            else:
+                log.info("%d/%d %s: %s", number, len(planned), part.cell.stem, _in_short(result))
+        return list(made.values())
+
+    def _make_planned(self, part: Planned, made: Mapping[str, Made]) -> Made:
+        cell = part.cell
+        if cell.dataset not in self._sources:
+            return Made(cell, "no data")
+        if not (ROOT / cell.config).is_file():
+            return Made(cell, "no configuration", message=cell.config)
+        if part.search is not None:
+            searched = made[part.search.stem]
+            if searched.result is None:
+                return Made(cell, searched.state if searched.state in ("time", "missing") else "no parameters")
+            cell = part.with_parameters(searched.result["best"])
+        try:
+            return self._make(cell)
+        except RecbatchError as error:
+            return Made(cell, "failed", message=str(error))
+
+    def _make(self, cell: Cell) -> Made:
+        key = self._key(cell)
+        found = self._store.find(cell, key)
+        if found is not None and (found.current or not self._budget):
+            return Made(cell, "done" if found.current else "older code", found.result)
+        environment = PEERS[cell.system].environment if cell.kind != "two-tower" else None
+        if self._budget and cell.kind != "two-tower":
+            python_of(environment)  # made here, so that its time is nobody's
+        left = self._deadline - time.monotonic()
+        if left < _START_SECONDS:
+            return Made(cell, "time" if self._budget else "missing")
+        task = {
+            "cell": cell.as_dict(),
+            "pointing": self._pointing(cell),
+            "bundles": str(self._bundles / code_checksum("two-tower")[:16]),
+            "seconds": min(left - _START_SECONDS, self._budget * _SEARCH_SHARE),
+        }
+        outcome = self._child(_MODULES[cell.kind], task, left)
+        if outcome.result is None:
+            return Made(cell, "time" if outcome.status == "time" else "failed", message=outcome.message)
+        result = outcome.result | {"wall_seconds": round(outcome.wall_seconds, 1), "peak_bytes": outcome.peak_bytes}
+        self._store.keep(cell, key, result)
+        return Made(cell, "done", result)
+
+    def _pointing(self, cell: Cell) -> tuple[str, ...]:
+        return self._sources[cell.dataset].pointing(str(ROOT / cell.config))
+
+    def _key(self, cell: Cell) -> str:
+        try:
+            config = load_config(str(ROOT / cell.config), [*cell.overrides, *self._pointing(cell)])
+        except ConfigError as error:
+            raise RecbatchError(f"{cell.config}: {error}") from None
+        paths = {"interactions": {"path"}, "users": {"path"}, "items": {"path"}}
+        resolved = {
+            "inputs": config.inputs.model_dump(mode="json", exclude=paths),
+            "positives": config.positives.model_dump(mode="json"),
+            "model": config.model.model_dump(mode="json") if cell.kind == "two-tower" else None,
+        }
+        environment = PEERS[cell.system].environment if cell.kind != "two-tower" else None
+        return cell_key(cell, resolved, self._checksums[cell.dataset], environment)
+
+
+def _in_short(made: Made) -> str:
+    assert made.result is not None
+    figures = made.result.get("figures") or {made.result["objective"]: made.result["score"]}
+    said = ", ".join(f"{name} {value:.4f}" for name, value in list(figures.items())[:3])
+    return f"{said} ({made.result['wall_seconds']:.0f} s)"

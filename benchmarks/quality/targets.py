@@ -1,0 +1,50 @@
+"""What the models have to reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BEST_PEER = "the best peer"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that has to be reached.
+
+    Attributes:
+        system, dataset, protocol, column: whose figure.
+        at_least: a number, or
+        than: a peer's name, or :data:`BEST_PEER` of the same command, the one that is best in this very figure.
+        slack: how far below the peer it may be.
+        significant: it has to be above the peer, with p < .05 in a paired bootstrap over the users of all splits.
+        tried: what was tried in vain; shown where the target is missed.
+    """
+
+    system: str
+    dataset: str
+    protocol: str
+    column: str
+    at_least: float | None = None
+    than: str | None = None
+    slack: float = 0.0
+    significant: bool = False
+    tried: str = ""
+
+
+_SMALL, _LARGE = "movielens-100k", "movielens-1m"
+
+TARGETS: tuple[Target, ...] = (
+    Target("margin", _SMALL, "A", "hit@100", at_least=0.418),
+    Target("default", _SMALL, "B", "ndcg@10", than=BEST_PEER, significant=True),
+    Target("default", _SMALL, "B", "hit@10", than=BEST_PEER, significant=True),
+    Target("default", _SMALL, "B", "hit@100", than=BEST_PEER, slack=0.005),
+    Target("next", _SMALL, "C", "hit@10", at_least=0.225),
+    Target("next", _SMALL, "C", "ndcg@10", at_least=0.125),
+    Target("next", _SMALL, "C", "hit@100", at_least=0.69),
+    Target("future", _SMALL, "D", "hit@100", at_least=0.325),
+    Target("future", _SMALL, "D", "hit@100 (users: warm)", than=BEST_PEER),
+    Target("sequence", _LARGE, "S", "hit@10", at_least=0.24),
+    Target("sequence", _LARGE, "S", "hit@100", at_least=0.69),
+    Target("features", _SMALL, "U", "ndcg@10", than="popularity", significant=True),
+    Target("features", _SMALL, "N", "hit@10", than="popularity", significant=True),
+)

@@ -1,0 +1,135 @@
+"""Measuring: the config's model, or a bundle, on splits of the config's data."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from recbatch import storage
+from recbatch.config.columns import feature_columns
+from recbatch.config.load import load_config
+from recbatch.config.models import Config
+from recbatch.errors import InputError
+from recbatch.evaluation import find_protocol
+from recbatch.interactions import ReadSpec, load_tables, plan_slices, resolve_inputs
+from recbatch.launch.bundles import look_at
+from recbatch.launch.prepare import require_writable
+from recbatch.model import TrainingData, load_bundle
+from recbatch.run import fingerprint, library_versions, peak_rss_bytes
+
+log = logging.getLogger(__name__)
+
+FORMAT = "recbatch-evaluation/1"
+
+
+def evaluate(
+    config_path: str,
+    overrides: Sequence[str],
+    *,
+    model: str | None,
+    protocols: Sequence[str],
+    splits: int,
+    seed: int,
+    output: str | None,
+) -> dict[str, Any]:
+    """Measure by ``protocols``, print tables, and write JSON to ``output`` if asked.
+
+    Args:
+        config_path: the configuration file.
+        overrides: ``key=value`` words.
+        model: URI of a bundle to measure as it is; None: train the config's model on every split.
+        protocols: letters.
+        splits: how many seeds, from ``seed`` on.
+        seed: of the first split.
+        output: URI of a JSON file; what is there is replaced.
+
+    Returns:
+        What is written.
+
+    Raises:
+        InputError: the config, a protocol, an input or the bundle is wrong, or there are too few events to split.
+        RecbatchError: a training failed.
+    """
+    started = time.monotonic()
+    letters = list(dict.fromkeys(find_protocol(letter).letter for letter in protocols))
+    config = load_config(config_path, overrides)
+    target = None if output is None else _output_file(output)
+    given = None if model is None else look_at(model, "--model")
+    towers = config.model if given is None else given.model
+    data, counts = _read(config, [config.model if given is None else given.model])
+
+    # TensorFlow takes seconds to import: not before it is needed.
+    from recbatch.evaluation.runs import Subject, run_protocol
+    from recbatch.evaluation.show import show_report
+
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "recbatch": metadata.version("recbatch"),
+        "versions": library_versions(),
+        "model": {"trained": given is None, "settings": towers.model_dump(mode="json")}
+        | ({} if given is None else {"uri": given.reference.uri, "fingerprint": given.fingerprint}),
+        "inputs": counts,
+        "protocols": {},
+    }
+    with tempfile.TemporaryDirectory(prefix="recbatch-evaluate-") as work:
+        bundle = None if given is None else load_bundle(given.reference.uri)
+        subject = Subject(towers, config.inputs.interactions.context, Path(work), bundle)
+        for letter in letters:
+            report = run_protocol(letter, data, subject, range(seed, seed + splits))
+            document["protocols"][letter] = report.as_json()
+            show_report(report)
+    document["seconds"] = round(time.monotonic() - started, 1)
+    document["peak_memory_bytes"] = peak_rss_bytes()
+    if target is not None:
+        _write(target, document)
+        log.info("wrote %s", target)
+    return document
+
+
+def _read(config: Config, models: Sequence[Any]) -> tuple[TrainingData, dict[str, Any]]:
+    """The clean tables as a training reads them, and what was counted."""
+    from recbatch.work.training import require_events
+
+    columns = feature_columns(config, models)
+    inputs = resolve_inputs(config, columns)
+    log.info("reading %s", ", ".join(f"{source.name} ({source.rows:,} rows)" for source in inputs.sources))
+    clean = load_tables(plan_slices(inputs, config.run.slice_rows), ReadSpec.of(config, columns))
+    require_events(clean)
+    if clean.quarantined.num_rows:
+        log.warning("%d rows were put aside, because they cannot be read", clean.quarantined.num_rows)
+    counts = {"checksum": fingerprint(inputs.checksums), "counts": clean.counts}
+    return TrainingData(clean.interactions, clean.users, clean.items), counts
+
+
+def _output_file(output: str) -> str:
+    """The absolute URI of the file to be written, seen to be writable before any work is done."""
+    target = storage.absolute(output)
+    if storage.is_remote(target):
+        return target
+    if Path(target).is_dir():
+        raise InputError(f"--output: {target} is a folder; name a file in it, such as {storage.join(target, 'b.json')}")
+    require_writable(str(Path(target).parent), "--output")
+    return target
+
+
+def _write(target: str, document: dict[str, Any]) -> None:
+    data = (json.dumps(_without_nan(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    before = storage.read_bytes(target) if storage.exists(target) else None
+    if not storage.compare_and_swap(target, before, data):
+        raise InputError(f"--output: {target} was written by somebody else at the same time; choose another file")
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null for what is not a number, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _without_nan(found) for key, found in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(found) for found in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

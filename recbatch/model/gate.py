@@ -1,0 +1,139 @@
+"""Whether a new bundle is worse than another, or than popularity: the same questions to all, the same answers known.
+
+A question is a user with positives in the training split and others held out. What is asked for are the ten best items
+of all, the user's training items left out, as a night would publish them from the training split: one vector per user,
+made from the profile as of the split. An item or a user that a bundle does not know can only be missed.
+
+NDCG@10 decides: it is about each user's list (and counts every user alike), about its order, and tells models apart in
+catalogs of any size, where recall@100 is near 1 for all of them in a small one. Recall@100 is reported beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbatch.errors import InputError
+from recbatch.metrics import ndcg_at_k, recall_at_k, target_ranks
+from recbatch.model.bundle import Bundle
+from recbatch.model.data import Prepared
+from recbatch.model.heldout import Split
+from recbatch.model.histories import ranges
+from recbatch.model.profiles import user_profiles
+from recbatch.model.tower import Tower
+
+CRITERION = "heldout_ndcg_at_10"
+_MOST_USERS = 5_000  # sampled above: the standard error of a mean NDCG is below .005 then
+_SCORES = 1 << 24  # at a time: 64 MB
+_MISSED = np.iinfo(np.int64).max
+
+Answers = NDArray[np.int64]
+"""Ranks [t] of all targets by one system, 0 is best; a missed target has the largest int64."""
+Scores = Callable[[slice], NDArray[np.float32]]
+"""Queries of a slice -> scores [q, num_items]; -inf for what cannot be recommended."""
+
+
+class Questions:
+    """The held-out positives of a split as questions to any bundle.
+
+    Attributes:
+        places: [t] the event of each target.
+    """
+
+    def __init__(self, prepared: Prepared, split: Split) -> None:
+        self._prepared = prepared
+        self._train = prepared.events.select(~split.heldout)
+        self._counts = np.bincount(self._train.users, minlength=prepared.users.num_rows)
+        self._starts = np.cumsum(self._counts) - self._counts
+        events, width = prepared.events, prepared.items.num_rows
+        pairs = events.users.astype(np.int64) * width + events.items
+        candidates = np.flatnonzero(split.heldout & (self._counts[events.users] > 0))
+        fresh = candidates[~np.isin(pairs[candidates], pairs[~split.heldout])]
+        fresh = np.sort(fresh[np.unique(pairs[fresh], return_index=True)[1]])
+        self.users = _sample(np.unique(events.users[fresh]))
+        self.places = fresh[np.isin(events.users[fresh], self.users)]
+        self._query_of = np.searchsorted(self.users, events.users[self.places])
+        self._targets = events.items[self.places].astype(np.int64)
+
+    def ask_bundle(self, bundle: Bundle) -> Answers:
+        """The answers of a bundle's measured towers; of the exported ones if it keeps no others.
+
+        Raises:
+            InputError: it is not of users and items, or reads what the data does not have.
+        """
+        query, candidate = measured_towers(bundle)
+        if (query.entity, candidate.entity) != ("user", "item"):
+            raise InputError(f"its towers embed {query.entity}s and {candidate.entity}s, not users and items")
+        times = self._train.times_us
+        as_of = None if times is None or not len(times) else int(times.max())
+        queries, known_queries = _vectors(query, user_profiles(self._prepared, self._train, self.users), as_of)
+        items, known_items = _vectors(candidate, self._prepared.items, as_of)
+
+        def scores(part: slice) -> NDArray[np.float32]:
+            found = queries[part] @ items.T
+            found[:, ~known_items] = -np.inf
+            return found
+
+        ranks = self._ranks(scores)
+        ranks[~known_queries[self._query_of] | ~known_items[self._targets]] = _MISSED
+        return ranks
+
+    def ask_popularity(self) -> Answers:
+        """The answers of the items with the most positives in the training split, the same for everybody."""
+        counts = np.bincount(self._train.items, minlength=self._prepared.items.num_rows).astype(np.float32)
+        return self._ranks(lambda part: np.repeat(counts[None], part.stop - part.start, axis=0))
+
+    def _ranks(self, scores: Scores) -> Answers:
+        ranks = np.empty(len(self._targets), np.int64)
+        block = max(1, min(1024, _SCORES // max(1, self._prepared.items.num_rows)))
+        for start in range(0, len(self.users), block):
+            part = slice(start, min(start + block, len(self.users)))
+            mine = (self._query_of >= part.start) & (self._query_of < part.stop)
+            asked = self.users[part]
+            rows, events = ranges(self._starts[asked], self._counts[asked])
+            seen = self._train.items[events]
+            ranks[mine] = target_ranks(scores(part), self._query_of[mine] - start, self._targets[mine], rows, seen)
+        return ranks
+
+    def quality(self, answers: Answers, asked: NDArray[np.bool_]) -> dict[str, float]:
+        """Means over the targets in ``asked`` [t]."""
+        ranks, queries = answers[asked], self._query_of[asked]
+        return {CRITERION: ndcg_at_k(ranks, queries, 10), "heldout_recall_at_100": recall_at_k(ranks, 100)}
+
+    def compare(
+        self, new: Answers, other: Answers, tolerance: float, asked: NDArray[np.bool_] | None = None
+    ) -> dict[str, Any]:
+        """Figures of both on the targets in ``asked`` [t] (None: all), and whether the new one is worse.
+
+        Worse is less than ``(1 - tolerance)`` times the other's NDCG@10.
+        """
+        chosen = np.ones(len(self._targets), bool) if asked is None else asked
+        figures = {"new": self.quality(new, chosen), "other": self.quality(other, chosen)}
+        worse = figures["new"][CRITERION] < (1.0 - tolerance) * figures["other"][CRITERION]
+        queries = len(np.unique(self._query_of[chosen]))
+        return {"worse": bool(worse), "queries": queries, "targets": int(chosen.sum()), **figures}
+
+
+def measured_towers(bundle: Bundle) -> tuple[Tower, Tower]:
+    """(query, candidate) towers of a verified bundle that have not seen what it held out, as far as it has such."""
+    measured: Mapping[str, Any] | None = bundle.manifest.get("measured")
+    folder = bundle.folder if measured is None else bundle.folder / "measured"
+    towers = bundle.manifest["towers"] if measured is None else measured
+    return Tower(folder / "query", towers["query"]), Tower(folder / "candidate", towers["candidate"])
+
+
+def _vectors(tower: Tower, profiles: Any, as_of_us: int | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Vectors, zeros where a night would publish none, and whether it would."""
+    vectors, known = tower.embed(profiles, as_of_us)
+    known &= np.isfinite(vectors).all(axis=1)
+    vectors[~known] = 0.0
+    return vectors, known
+
+
+def _sample(users: NDArray[np.int32]) -> NDArray[np.int32]:
+    if len(users) <= _MOST_USERS:
+        return users
+    return np.sort(np.random.default_rng(0).choice(users, _MOST_USERS, replace=False))

@@ -1,0 +1,1 @@
+"""Feature layers by kind; :mod:`recbatch.model.features` is their door."""

@@ -1,0 +1,72 @@
+"""What every feature layer does, and what several of them use."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import tensorflow as tf
+import tf_keras as keras
+from numpy.typing import NDArray
+
+NULL, FIRST_OOV = 0, 1  # lookup indices: the missing value, the unknown values, then the vocabulary
+
+
+class Bags(NamedTuple):
+    """Histories of different lengths, flat: ``values`` [m] belong to the rows ``rows`` [m] (rising) of ``count`` rows.
+
+    The values of a row go from the oldest to the newest. ``age`` float32 [m]: seconds between an item's event and the
+    newest one of its row; only differences within a row count. None where no layer asks for it.
+    """
+
+    values: tf.Tensor
+    rows: tf.Tensor
+    count: tf.Tensor
+    age: tf.Tensor | None = None
+
+
+def stable_seed(*parts: object) -> int:
+    """A seed that is the same in every process, from anything with a stable text."""
+    return zlib.crc32("/".join(map(str, parts)).encode()) & 0x7FFFFFFF
+
+
+def embedding_table(rows: int, dim: int, seed: int, zeros: int) -> keras.layers.Embedding:
+    """An embedding whose first ``zeros`` rows start (and without training stay) neutral: zero vectors."""
+
+    def initial(shape: Sequence[int], dtype: Any = None, **_: Any) -> tf.Tensor:
+        random = keras.initializers.RandomUniform(-0.05, 0.05, seed=seed)
+        return tf.concat([tf.zeros([zeros, dim]), random((shape[0] - zeros, dim))], axis=0)
+
+    layer = keras.layers.Embedding(rows, dim, embeddings_initializer=initial)
+    layer.build(None)
+    return layer
+
+
+class FeatureLayer(keras.layers.Layer):
+    """One feature, fitted: what it learnt from the training columns is in its layers.
+
+    Attributes:
+        width: width of its vectors.
+        raw_dtype: type of the raw tensor.
+        raw_length: the raw tensor is [n, raw_length], or [n] if None.
+        size: number of values known, or None where there is no vocabulary.
+    """
+
+    width: int
+    raw_dtype: tf.DType = tf.string
+    raw_length: int | None = None
+    size: int | None = None
+
+    def lookup(self, raw: tf.Tensor) -> Any:
+        """Raw tensor [n] or [n, raw_length] -> encoded form."""
+        return raw
+
+    def encode(self, column: pa.Array | pa.ChunkedArray) -> NDArray:
+        """The same for an Arrow column; rows first."""
+        raise NotImplementedError
+
+    def known(self, encoded: Any) -> tf.Tensor:
+        """[n] bool: this feature says something about the row that training has seen."""
+        raise NotImplementedError

@@ -1,0 +1,200 @@
+"""The model gate: whether the night's new bundle is worse than the last night's or than popularity, and what then.
+
+The verdict is a part of the run like any other: made once, put if absent. Whoever needs the night's bundle asks
+:func:`bundle_of`, so that all steps, on all workers and in all attempts, use the one that the verdict names.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recbatch import storage
+from recbatch.config.models import Gate
+from recbatch.errors import InputError, RecbatchError
+from recbatch.model import Bundle, TrainingData, load_bundle
+from recbatch.model.bundle import bundle_checksum
+from recbatch.model.data import Prepared, prepare
+from recbatch.model.gate import Answers, Questions
+from recbatch.model.heldout import split_events, unseen_by
+from recbatch.night import BundleRef, EmbeddingSet, LastNight, Night
+
+log = logging.getLogger(__name__)
+
+_NAMES = {"ndcg": "heldout_ndcg_at_10", "recall": "heldout_recall_at_100"}
+_OLDER = "its bundle was made by an older version and keeps only towers that have seen what is held out"
+
+
+def used_bundle(night: Night) -> BundleRef:
+    """The default bundle that the night's tables are made with; it is there once the gate has spoken."""
+    if night.gated and night.last is not None and read_verdict(night)["used"] == "last":
+        return night.last.bundle
+    return night.bundle
+
+
+def bundle_of(night: Night, vectors: EmbeddingSet) -> BundleRef:
+    """The bundle that a set of vectors is computed with."""
+    return used_bundle(night) if vectors.bundle == night.bundle else vectors.bundle
+
+
+def read_verdict(night: Night) -> dict[str, Any]:
+    """What the gate found.
+
+    Raises:
+        FileNotFoundError: it has not spoken yet.
+    """
+    verdict: dict[str, Any] = json.loads(storage.read_bytes(night.gate_uri))
+    return verdict
+
+
+def pass_gate(night: Night, load: Callable[[], TrainingData]) -> BundleRef:
+    """Let the night's new bundle through, or not; returns the one to use.
+
+    Args:
+        night: its bundle is there and verified.
+        load: gives the clean tables up to as-of; called if there is something to compare on them.
+
+    Raises:
+        RecbatchError: the bundle is worse and ``gate.on_failure`` is ``fail``, or ``keep`` with nothing to keep.
+    """
+    if not storage.exists(night.gate_uri):
+        storage.put_if_absent(night.gate_uri, json.dumps(_judge(night, load), indent=1).encode())
+    verdict, settings = read_verdict(night), night.config.gate
+    for sentence in verdict["says"]:
+        log.log(logging.WARNING if verdict["worse_than"] else logging.INFO, sentence)
+    if verdict["worse_than"] and settings.on_failure != "warn":
+        _require_way_out(night, verdict)
+    used = used_bundle(night)
+    if used != night.bundle:
+        verified(used)
+    return used
+
+
+def verified(reference: BundleRef) -> Bundle:
+    """A bundle that was named when the run was planned.
+
+    Raises:
+        InputError: it is not what its manifest says.
+        RecbatchError: it is not the same any more.
+    """
+    if reference.checksum not in (None, bundle_checksum(reference.uri)):
+        raise RecbatchError(
+            f"the model bundle {reference.uri} was replaced during the run; start again, with one that stays as it is"
+        )
+    return load_bundle(reference.uri)
+
+
+def _require_way_out(night: Night, verdict: Mapping[str, Any]) -> None:
+    settings, found = night.config.gate, "; ".join(verdict["says"])
+    if settings.on_failure == "fail":
+        raise RecbatchError(
+            f"{found}. The night of {night.ds} is not made, readers keep what they have. Look at the data and the "
+            f"training; gate.on_failure: keep makes the night with the last one's model, warn with the new one all the "
+            f"same, and gate.tolerance ({settings.tolerance}) says what counts as worse"
+        )
+    if verdict["used"] != "last":
+        why = "there is no published date before" if night.last is None else night.last.obstacle
+        raise RecbatchError(
+            f"{found}. gate.on_failure is keep, but there is no earlier model to keep: {why}. The night of {night.ds} "
+            f"is not made; gate.on_failure: warn makes it with the new model all the same"
+        )
+
+
+def _judge(night: Night, load: Callable[[], TrainingData]) -> dict[str, Any]:
+    """The verdict, JSON-able: ``worse_than``, ``used``, all figures, and the same in sentences."""
+    settings = night.config.gate
+    compared, left_out = _compare(night, settings, load) if settings.worse_than else ({}, {})
+    worse = [name for name in settings.worse_than if name in compared and compared[name]["worse"]]
+    keeps = bool(worse) and settings.on_failure == "keep" and night.last is not None and night.last.obstacle is None
+    verdict = {
+        "worse_than": worse,
+        "on_failure": settings.on_failure,
+        "tolerance": settings.tolerance,
+        "criterion": _NAMES["ndcg"],
+        "used": "last" if keeps else "new",
+        "last": None if night.last is None else {"ds": night.last.ds, "bundle": _place(night, night.last.bundle)},
+        "new": {"bundle": _place(night, night.bundle)},
+        "compared": compared,
+        "not_compared": left_out,
+    }
+    return {**verdict, "says": _sentences(night, verdict)}
+
+
+def _compare(
+    night: Night, settings: Gate, load: Callable[[], TrainingData]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """(figures by what the new bundle is compared with, reasons by what it is not)."""
+    prepared = prepare(load())
+    split = split_events(night.config.model, prepared)
+    questions = Questions(prepared, split)
+    if not len(questions.places):
+        return {}, dict.fromkeys(settings.worse_than, f"there is nothing to ask for: held out was {split.method}")
+    new = questions.ask_bundle(load_bundle(night.bundle.uri))
+    compared: dict[str, dict[str, Any]] = {}
+    left_out: dict[str, str] = {}
+    if "popularity" in settings.worse_than:
+        compared["popularity"] = questions.compare(new, questions.ask_popularity(), settings.tolerance)
+    if "last" in settings.worse_than:
+        try:
+            compared["last"] = _with_last(night.last, prepared, questions, new, settings.tolerance)
+        except InputError as error:
+            left_out["last"] = str(error)
+    return compared, left_out
+
+
+def _with_last(
+    last: LastNight | None, prepared: Prepared, questions: Questions, new: Answers, tolerance: float
+) -> dict[str, Any]:
+    """Figures of the new bundle and the last night's, on what neither has seen.
+
+    Raises:
+        InputError: with the reason why they cannot be compared.
+    """
+    if last is None:
+        raise InputError("there is no published date before")
+    if last.obstacle is not None:
+        raise InputError(last.obstacle)
+    bundle = verified(last.bundle)
+    asked, remark = None, None
+    if "heldout_rule" not in bundle.manifest:
+        remark = _OLDER
+    else:
+        asked = unseen_by(bundle.manifest, prepared)[questions.places]
+        if not asked.any():
+            raise InputError(
+                "it was fitted to all that is held out now (another split or seed, or nothing was held out then)"
+            )
+        if not asked.all():
+            remark = f"on {asked.sum()} of {len(asked)} held-out events, which it cannot have seen"
+    answers = questions.ask_bundle(bundle)
+    return {**questions.compare(new, answers, tolerance, asked), "remark": remark}
+
+
+def _sentences(night: Night, verdict: Mapping[str, Any]) -> list[str]:
+    names = {"popularity": "popularity's", "last": f"the last night's ({night.last.ds})" if night.last else ""}
+    said = []
+    for name, found in verdict["compared"].items():
+        new, other = (f"{found[side][_NAMES['ndcg']]:.4f}" for side in ("new", "other"))
+        how = "worse than" if found["worse"] else "not worse than"
+        remark = f"; {found['remark']}" if found.get("remark") else ""
+        said.append(
+            f"model gate: the new model's NDCG@10 is {new}, {how} {names[name]} {other} (recall@100 "
+            f"{found['new'][_NAMES['recall']]:.4f} and {found['other'][_NAMES['recall']]:.4f}, "
+            f"{found['queries']:,} users, {found['targets']:,} held-out items{remark})"
+        )
+    said += [
+        f"model gate: not compared with {'the last night' if name == 'last' else name}: {reason}"
+        for name, reason in verdict["not_compared"].items()
+    ]
+    if verdict["worse_than"] and verdict["on_failure"] == "warn":
+        said.append("model gate: the new model is used all the same (gate.on_failure: warn)")
+    if verdict["used"] == "last" and night.last is not None:
+        said.append(f"model gate: the tables are made with the model of {night.last.ds} (gate.on_failure: keep)")
+    return said
+
+
+def _place(night: Night, reference: BundleRef) -> str:
+    """Its URI; relative to the output if it lies there."""
+    return reference.uri.removeprefix(f"{night.output}/")

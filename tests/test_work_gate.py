@@ -1,0 +1,266 @@
+"""Nights with the model gate: what is compared, what becomes of a worse model, and that the last night is an input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from world import Published, World, pairs_world, run
+
+from recbatch.cli.main import main
+from recbatch.errors import ConfigError, RecbatchError
+from recbatch.launch.nightly import Outcome
+from recbatch.launch.prepare import prepare_night
+from recbatch.report import show_night
+from recbatch.tables.pointer import published_dates
+
+pytestmark = pytest.mark.heavy
+
+DAY_MS = 86_400_000
+MIDNIGHT_MS = 1_709_942_400_000  # 2024-03-09
+FIRST, SECOND = "2024-03-09", "2024-03-10"
+GOOD: dict[str, Any] = {
+    "dim": 8,
+    "temperature": 0.2,
+    "normalize": True,
+    "training": {
+        "epochs": 12,
+        "batch_size": 128,
+        "learning_rate": 0.03,
+        "early_stopping": None,
+        "heldout": {"split": "random", "share": 0.2},
+    },
+}
+BAD = [
+    word
+    for setting in ("epochs=1", "learning_rate=1e-9", "refit=false")
+    for word in ("--set", f"model.training.{setting}")
+]
+SETTINGS = {
+    "model": GOOD,
+    "tables": {name: {"enabled": False} for name in ("item2item", "user2user", "item2user")} | {"user2item": {"k": 5}},
+}
+
+
+def clustered_world() -> World:
+    """Users who keep to items of their own kind; the second day repeats the pattern with more users and items."""
+    rng = np.random.default_rng(11)
+    events = []
+    for user in range(80):
+        own = [item for item in range(80) if item % 4 == user % 4]
+        chosen = rng.choice(own[: 15 if user < 60 else 20], 10, replace=False)
+        for number, item in enumerate(chosen):
+            at = MIDNIGHT_MS + 1_000 * (100 * number + user) + (DAY_MS if user >= 60 or number >= 9 else 0)
+            events.append({"who": f"u{user:02d}", "what": f"i{item:02d}", "at": at, "stars": 4.0, "kind": "view"})
+    return World(events)
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A config, and an output with the night of :data:`FIRST` made by a good model."""
+
+    config: str
+    output: Path
+
+    def night(self, ds: str, *sets: str) -> Outcome:
+        return run(self.config, self.output, ds=ds, sets=[word for word in sets if word != "--set"])
+
+    def command(self, ds: str, *more: str) -> int:
+        return main(["nightly", self.config, "--output", str(self.output), "--ds", ds, *more])
+
+    def manifest(self, ds: str) -> dict[str, Any]:
+        return Published(self.output, ds).manifest
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Gated:
+    folder = tmp_path_factory.mktemp("gate")
+    world = clustered_world()
+    gated = Gated(world.config(world.write(folder), SETTINGS), folder / "out")
+    gated.night(FIRST)
+    return gated
+
+
+@pytest.fixture
+def gated(first: Gated, tmp_path: Path) -> Gated:
+    """A copy of it to go on with."""
+    shutil.copytree(first.output, tmp_path / "out", symlinks=True)
+    return Gated(first.config, tmp_path / "out")
+
+
+def test_the_first_night_is_compared_with_popularity_alone(first: Gated, capsys: pytest.CaptureFixture[str]) -> None:
+    gate = first.manifest(FIRST)["gate"]
+    assert (gate["worse_than"], gate["used"], list(gate["compared"])) == ([], "new", ["popularity"])
+    assert gate["not_compared"] == {"last": "there is no published date before"}
+    figures = gate["compared"]["popularity"]
+    assert figures["new"]["heldout_ndcg_at_10"] > 1.5 * figures["other"]["heldout_ndcg_at_10"]
+    assert figures["queries"] > 30
+    show_night(str(first.output), FIRST)
+    shown = capsys.readouterr().out
+    assert "model gate: the new model's NDCG@10 is" in shown
+    assert "training: " in shown
+
+
+def test_the_manifest_says_how_fast_and_how_large_the_training_was(first: Gated) -> None:
+    training = first.manifest(FIRST)["model"]["training"]
+    events = 60 * 9
+    assert 12 * events * 1.4 < training["examples"] <= 12 * events * 2  # measured without the held-out ones, then all
+    assert training["examples_per_second"] > 0
+    assert 1e8 < training["peak_rss_bytes"] < 1e11
+
+
+def test_a_bundle_made_twice_has_one_name(first: Gated, tmp_path: Path) -> None:
+    """So that the second night of two outputs has one name, too."""
+    again = Gated(first.config, tmp_path / "again")
+    again.night(FIRST)
+    plans = [prepare_night(one.config, [], str(one.output), SECOND, model=None, force=False) for one in (first, again)]
+    assert plans[0].night.last is not None
+    assert plans[0].night.last.ds == FIRST
+    assert plans[0].night.run == plans[1].night.run
+
+
+def test_the_last_bundle_is_in_the_name_of_the_run(gated: Gated) -> None:
+    def name(*sets: str) -> str:
+        return prepare_night(gated.config, sets, str(gated.output), SECOND, model=None, force=False).night.run
+
+    with_last, unasked = name(), name("gate.worse_than=[popularity]")
+    shutil.rmtree(gated.output / "_published")
+    assert name() != with_last
+    assert name("gate.worse_than=[popularity]") == unasked
+
+
+def test_a_good_second_night_is_compared_on_what_neither_has_seen(gated: Gated) -> None:
+    gated.night(SECOND)
+    gate = gated.manifest(SECOND)["gate"]
+    assert (gate["worse_than"], gate["used"]) == ([], "new")
+    last, popularity = gate["compared"]["last"], gate["compared"]["popularity"]
+    assert gate["last"]["ds"] == FIRST
+    # The split is the same from night to night: what is held out now, the last night's model has not seen.
+    assert last["targets"] == popularity["targets"] > 100
+    assert last["remark"] is None
+    # It knows nothing of the new users, who can only be missed.
+    assert last["other"]["heldout_ndcg_at_10"] < last["new"]["heldout_ndcg_at_10"]
+    before = {path: path.stat().st_mtime_ns for path in gated.output.rglob("*")}
+    assert not gated.night(SECOND).published
+    assert {path: path.stat().st_mtime_ns for path in gated.output.rglob("*")} == before
+
+
+def test_warn_uses_a_worse_model_all_the_same(gated: Gated, caplog: pytest.LogCaptureFixture) -> None:
+    assert gated.command(SECOND, *BAD) == 0
+    gate = gated.manifest(SECOND)["gate"]
+    assert "last" in gate["worse_than"]
+    assert gate["used"] == "new"
+    assert gated.manifest(SECOND)["model"]["bundle"] == gate["new"]["bundle"]
+    assert any("worse than the last night's" in record.message for record in caplog.records)
+
+
+def test_fail_ends_the_night_with_both_figures(gated: Gated, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*BAD, "--set", "gate.on_failure=fail"]
+    for _ in range(2):  # the second time from the verdict that is there
+        assert gated.command(SECOND, *words) == 1
+        message = capsys.readouterr().err
+        run_name = prepare_night(
+            gated.config, words[1::2], str(gated.output), SECOND, model=None, force=False
+        ).night.uri
+        figures = json.loads((Path(run_name) / "gate.json").read_text())["compared"]["last"]
+        for side in ("new", "other"):
+            assert f"{figures[side]['heldout_ndcg_at_10']:.4f}" in message
+        assert "readers keep what they have" in message
+    assert published_dates(str(gated.output)) == [FIRST]
+    assert not list((gated.output / "_runs" / SECOND).glob("*/2_embeddings"))
+
+
+def test_keep_makes_the_tables_with_the_last_nights_model(gated: Gated) -> None:
+    words = [*BAD, "--set", "gate.on_failure=keep"]
+    assert gated.command(SECOND, *words) == 0
+    manifest, kept = gated.manifest(SECOND), gated.manifest(FIRST)["model"]
+    assert manifest["gate"]["used"] == "last"
+    assert manifest["model"] == kept
+    assert manifest["gate"]["new"]["bundle"] != kept["bundle"]
+    vectors, before = (Published(gated.output, ds).vectors("item_embeddings") for ds in (SECOND, FIRST))
+    assert vectors.keys() == before.keys() < {event["what"] for event in clustered_world().interactions}
+    assert all((vectors[item] == before[item]).all() for item in before)
+    assert manifest["tables"]["user_embeddings"]["not_served"]["cold"] == 20
+    # The next night is measured by the model that was kept.
+    plan = prepare_night(gated.config, [], str(gated.output), "2024-03-11", model=None, force=False)
+    assert plan.night.last is not None
+    assert plan.night.last.bundle.uri == str(gated.output / kept["bundle"])
+
+
+def test_a_night_that_keeps_resumes_with_what_it_kept(gated: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It dies after the verdict and some embeddings; then another last night's model would not be looked for."""
+    words = [*BAD[1::2], "gate.on_failure=keep"]
+    with monkeypatch.context() as patched:
+        patched.setattr("recbatch.work.search.Search.__call__", lambda *_: (_ for _ in ()).throw(RecbatchError("dies")))
+        with pytest.raises(RecbatchError, match="dies"):
+            gated.night(SECOND, *words)
+    made = {path: path.stat().st_mtime_ns for path in (gated.output / "_runs" / SECOND).rglob("part-*")}
+    assert made
+    with monkeypatch.context() as patched:
+        patched.setattr("recbatch.work.gate._judge", lambda *_: pytest.fail("it was judged again"))
+        assert gated.night(SECOND, *words).published
+    assert all(path.stat().st_mtime_ns == at for path, at in made.items())
+    assert gated.manifest(SECOND)["gate"]["used"] == "last"
+
+
+def test_keep_without_an_earlier_model_fails(tmp_path: Path) -> None:
+    """Most users take the same few items, so an untrained model is worse than popularity."""
+    rng = np.random.default_rng(2)
+    pairs = [(f"u{user}", f"i{item}") for user in range(50) for item in {*rng.geometric(0.1, 12).tolist()}]
+    world = pairs_world(pairs)
+    alone = Gated(world.config(world.write(tmp_path), SETTINGS), tmp_path / "out")
+    with pytest.raises(RecbatchError, match=r"worse than popularity's .* no earlier model to keep: there is no publ"):
+        alone.night(FIRST, *BAD[1::2], "gate.on_failure=keep")
+    assert published_dates(str(alone.output)) == []
+
+
+def test_another_seed_splits_anew_and_is_compared_on_what_is_left(gated: Gated) -> None:
+    gated.night(SECOND, "model.training.seed=7")
+    last = gated.manifest(SECOND)["gate"]["compared"]["last"]
+    assert 0 < last["targets"] < gated.manifest(SECOND)["gate"]["compared"]["popularity"]["targets"]
+    assert "which it cannot have seen" in last["remark"]
+
+
+def test_a_bundle_of_an_older_version_is_compared_by_its_exported_towers(gated: Gated) -> None:
+    bundle = gated.output / gated.manifest(FIRST)["model"]["bundle"]
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for key in ("heldout_rule", "measured", "warm_started", "training"):
+        del manifest[key]
+    manifest["files"] = {k: v for k, v in manifest["files"].items() if not k.startswith(("measured/", "weights/"))}
+    for folder in ("measured", "weights"):
+        shutil.rmtree(bundle / folder)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    gated.night(SECOND, "model.training.warm_start=true")
+    night = gated.manifest(SECOND)
+    assert "older version" in night["gate"]["compared"]["last"]["remark"]
+    assert "holds no weights" in night["model"]["warm_started"]["reason"]
+
+
+def test_a_last_model_that_reads_what_is_not_there_is_said(gated: Gated) -> None:
+    bundle = gated.output / gated.manifest(FIRST)["model"]["bundle"]
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["model"]["candidate"]["features"].append({"kind": "category", "column": "genre"})
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    gated.night(SECOND)
+    reason = gated.manifest(SECOND)["gate"]["not_compared"]["last"]
+    assert "does not fit the inputs" in reason
+    assert "genre" in reason
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["gate.on_failure=stop"], "gate.on_failure"),
+        (["gate.worse_than=[last, last]"], "listed twice"),
+        (["gate.worse_than=[yesterday]"], "gate.worse_than"),
+        (["gate.tolerance=1.5"], "gate.tolerance"),
+    ],
+)
+def test_mistakes_in_the_section_are_named(first: Gated, words: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        prepare_night(first.config, words, str(first.output), SECOND, model=None, force=False)
