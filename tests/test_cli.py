@@ -148,6 +148,7 @@ CONTRACT = {
     "recommend": ["--model", "--output", "--ds", "--force", "--set"],
     "nightly": ["--output", "--ds", "--force", "--set"],
     "backfill": ["--output", "--from", "--to", "--model", "--retrain", "--force", "--set"],
+    "evaluate": ["--model", "--protocol", "--splits", "--seed", "--output", "--set"],
     "verify": ["--ds"],
     "show": ["--ds", "--user", "--item"],
     "config": ["--set"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from robust_nights import SETTINGS, command, error_of, robust_world
 from world import World
 
 from recbatch.config.models import Model
-from recbatch.evaluation import embed_task, make_task, rank_bundle
+from recbatch.evaluation import embed_task, make_task, popularity, rank_bundle, rank_embedded
 from recbatch.evaluation.runs import MODEL, Subject, run_protocol
 from recbatch.launch.evaluating import FORMAT
 from recbatch.model import TrainingData, load_bundle, train_bundle
@@ -187,6 +188,11 @@ def test_lists_are_those_of_the_exported_towers(tmp_path: Path) -> None:
     scores = embedded.queries @ embedded.candidates.T
     scores[task.seen_query, task.seen_item] = -np.inf
     assert np.array_equal(lists[:, :10], np.argsort(-scores, axis=1, kind="stable")[:, :10])
+    # The most popular for those of whom the model knows nothing, unless an item bias ranks for them.
+    assert not embedded.has_bias
+    strangers = replace(embedded, known_queries=np.arange(task.num_queries) != 2)
+    assert np.array_equal(rank_embedded(task, strangers)[2], popularity(task)[2])
+    assert np.array_equal(rank_embedded(task, replace(strangers, has_bias=True)), lists)
     # Item pairs are asked to the candidate tower, by cosine; nothing is its own neighbour.
     pairs = make_task("I", data, 0)
     lists = rank_bundle(pairs, uri)

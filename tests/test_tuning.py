@@ -100,8 +100,8 @@ def test_the_planted_choice_is_found_after_a_kill_and_an_interruption(
     assert header.startswith("# Written by `recbatch tune`.\n# Trial ")
     assert "Changed: model.training.learning_rate 1e-05 -> 0.03." in header
     shown = capsys.readouterr().out
-    assert "training.learning_rate 0.03" in shown
-    assert "nothing: the configuration as it is" in shown
+    assert f"trial {best['trial']}: training.learning_rate 0.03\n" in shown
+    assert "trial 1: the configuration as it is\n" in shown
     assert not (tmp_path / "study" / "work").exists(), "checkpoints and tables are removed"
 
     caplog.clear()
@@ -111,7 +111,15 @@ def test_the_planted_choice_is_found_after_a_kill_and_an_interruption(
     assert (tmp_path / "best.yaml").read_text() == header
     # What is measured at night is what the search has measured.
     assert (
-        main(["train", str(tmp_path / "best.yaml"), "--model", str(tmp_path / "bundle"), "--set=model.retriever.k=5"])
+        main(
+            [
+                "train",
+                str(tmp_path / "best.yaml"),
+                "--model",
+                str(tmp_path / "bundle"),
+                "--set=model.training.refit=false",
+            ]
+        )
         == 0
     )
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())

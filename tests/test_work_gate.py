@@ -16,6 +16,7 @@ from recbatch.cli.main import main
 from recbatch.errors import ConfigError, RecbatchError
 from recbatch.launch.nightly import Outcome
 from recbatch.launch.prepare import prepare_night
+from recbatch.model import read_manifest
 from recbatch.report import show_night
 from recbatch.tables.pointer import published_dates
 
@@ -148,6 +149,50 @@ def test_a_good_second_night_is_compared_on_what_neither_has_seen(gated: Gated) 
     before = {path: path.stat().st_mtime_ns for path in gated.output.rglob("*")}
     assert not gated.night(SECOND).published
     assert {path: path.stat().st_mtime_ns for path in gated.output.rglob("*")} == before
+
+
+def test_the_last_night_is_the_newest_published_one_before(gated: Gated) -> None:
+    """So also for a backfill, which plans each of its dates when the ones before are published."""
+    pointers = gated.output / "_published"
+    for ds in ("2024-03-01", "2024-03-20"):
+        pointer = json.loads((pointers / f"{FIRST}.json").read_text())
+        (pointers / f"{ds}.json").write_text(json.dumps({**pointer, "ds": ds}))
+    dates = [FIRST, SECOND, "2024-03-21", "2024-03-01"]
+    plans = [prepare_night(gated.config, [], str(gated.output), ds, model=None, force=False) for ds in dates]
+    assert [plan.night.last and plan.night.last.ds for plan in plans] == ["2024-03-01", FIRST, "2024-03-20", None]
+    # The model of the ninth knows what the first may not know.
+    obstacles = [plan.night.last.obstacle for plan in plans if plan.night.last is not None]
+    assert obstacles == [None, None, None]
+    early = prepare_night(gated.config, [], str(gated.output), "2024-03-08", model=None, force=False).night.last
+    assert early is not None
+    assert early.obstacle == "its model was trained on events after this date"
+
+
+def test_a_night_starts_from_the_last_one(gated: Gated, capsys: pytest.CaptureFixture[str]) -> None:
+    gated.night(SECOND, "model.training.warm_start=true", "model.training.epochs=3", "gate.worse_than=[]")
+    night, before = gated.manifest(SECOND), gated.manifest(FIRST)["model"]
+    warm = night["model"]["warm_started"]
+    assert (warm["from"], warm["copied"], warm["new"]) == (before["fingerprint"], 60 + 60, 20 + 20)
+    assert (night["gate"]["compared"], night["gate"]["says"]) == ({}, [])
+    show_night(str(gated.output), SECOND)
+    assert f"warm start from {before['fingerprint']}: 120 known rows and 40 new ones" in capsys.readouterr().out
+
+
+def test_a_training_starts_from_a_bundle_that_is_named(
+    gated: Gated, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = gated.output / gated.manifest(FIRST)["model"]["bundle"]
+    words = ["train", gated.config, "--ds", SECOND, "--set", "model.training.epochs=1"]
+    assert main([*words, "--model", str(tmp_path / "warm"), "--warm-start", str(bundle)]) == 0
+    warm = read_manifest(str(tmp_path / "warm"))
+    assert warm["warm_started"]["copied"] == 120
+    assert main([*words, "--model", str(tmp_path / "warm")]) == 2  # a cold training is another one
+    assert "holds another model" in capsys.readouterr().err
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"] = {k: v for k, v in manifest["files"].items() if not k.startswith("weights/")}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert main([*words, "--model", str(tmp_path / "other"), "--warm-start", str(bundle)]) == 2
+    assert "holds no weights" in capsys.readouterr().err
 
 
 def test_warn_uses_a_worse_model_all_the_same(gated: Gated, caplog: pytest.LogCaptureFixture) -> None:

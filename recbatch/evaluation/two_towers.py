@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recbatch.config.models import Model
 from recbatch.errors import InputError
+from recbatch.evaluation.baselines import popularity
 from recbatch.evaluation.ranking import rank_vectors
 from recbatch.evaluation.task import Lists, Task
 from recbatch.model import Bundle, Tower, load_bundle
@@ -24,14 +25,16 @@ class Embedded:
     Attributes:
         queries: float32 [q, dim].
         candidates: float32 [c, dim].
-        known_queries: bool [q]; of the others the tower knows nothing, they share what it says of an unknown one.
+        known_queries: bool [q]; of the others the tower knows nothing.
         known_candidates: bool [c]; the others are not ranked.
+        has_bias: the vectors end in an item bias, which ranks for those who are unknown, too.
     """
 
     queries: NDArray[np.float32]
     candidates: NDArray[np.float32]
     known_queries: NDArray[np.bool_]
     known_candidates: NDArray[np.bool_]
+    has_bias: bool
 
 
 def rank_bundle(task: Task, bundle_uri: str) -> Lists:
@@ -45,8 +48,16 @@ def rank_bundle(task: Task, bundle_uri: str) -> Lists:
 
 
 def rank_embedded(task: Task, embedded: Embedded) -> Lists:
-    """The lists by exact dot products, of the candidates that the tower knows."""
-    return rank_vectors(task, embedded.queries, embedded.candidates, embedded.known_candidates)
+    """The lists by exact dot products, of the candidates that the tower knows.
+
+    Who is unknown to the query tower is ranked for by the item bias; where the model has none, its one answer to all
+    strangers is an accident, and they get the most popular candidates.
+    """
+    lists = rank_vectors(task, embedded.queries, embedded.candidates, embedded.known_candidates)
+    strangers = ~embedded.known_queries
+    if strangers.any() and not embedded.has_bias:
+        lists[strangers] = popularity(task)[strangers]
+    return lists
 
 
 def embed_task(task: Task, bundle: Bundle) -> Embedded:
@@ -58,7 +69,7 @@ def embed_task(task: Task, bundle: Bundle) -> Embedded:
     Raises:
         InputError: as for :func:`rank_bundle`.
     """
-    towers = bundle.manifest["towers"]
+    towers, bias = bundle.manifest["towers"], bundle.manifest["bias_coordinate"]
     candidate = Tower(bundle.folder / "candidate", towers["candidate"])
     candidates, known_candidates = _embed(candidate, task.candidates)
     asks_by = towers["query"]["entity"]
@@ -67,11 +78,11 @@ def embed_task(task: Task, bundle: Bundle) -> Embedded:
             f"the model {bundle.uri} asks by items, protocol {task.protocol} by users; evaluate it with --protocol I"
         )
     if task.entity == "item" and asks_by == "user":
-        candidates = _unit(candidates, bundle.manifest["bias_coordinate"])
+        candidates = _unit(candidates, bias)
         asking = task.seen_item  # in item pairs each query's one removed candidate is the item that asks
-        return Embedded(candidates[asking], candidates, known_candidates[asking], known_candidates)
+        return Embedded(candidates[asking], candidates, known_candidates[asking], known_candidates, has_bias=False)
     queries, known_queries = _embed(Tower(bundle.folder / "query", towers["query"]), task.queries)
-    return Embedded(queries, candidates, known_queries, known_candidates)
+    return Embedded(queries, candidates, known_queries, known_candidates, bias is not None)
 
 
 def varies_by_event(model: Model, context: list[str]) -> bool:

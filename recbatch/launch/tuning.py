@@ -22,10 +22,10 @@ from recbatch.run import code_checksum, library_versions
 from recbatch.tuning.child import save_tables
 from recbatch.tuning.defaults import default_space
 from recbatch.tuning.outcome import METRICS
-from recbatch.tuning.progress import Row
+from recbatch.tuning.progress import Row, finished
 from recbatch.tuning.report import show_trials
 from recbatch.tuning.search import Best, Limits, Search
-from recbatch.tuning.space import Space, assignments, current_values, override_words
+from recbatch.tuning.space import Space, changes, current_values, override_words
 from recbatch.tuning.space_file import checked, read_space, written_space
 from recbatch.tuning.study import StudyFolder, open_study
 from recbatch.tuning.written import require_ours, write_config
@@ -76,6 +76,10 @@ def tune(
         configured = current_values(space, loaded.config)
         try:
             _run(search, folder, job)
+            if (there := len(finished(folder.trials()))) < trials:
+                log.info(
+                    "the time is up after %d of %d trials; with more --minutes the same command goes on", there, trials
+                )
         finally:
             folder.tidy()
             if rows := folder.trials():
@@ -148,7 +152,7 @@ def _write(output: str, start: tuple[str, Sequence[str]], loaded: LoadedConfig, 
     config_path, overrides = start
     expected = resolve(override(loaded.document, override_words(best.values), "the best values")).config
     given = {key.strip(): parse(text, "--set").values for key, _, text in (word.partition("=") for word in overrides)}
-    write_config(output, read_text(config_path), expected, {**given, **assignments(best.values)}, facts)
+    write_config(output, read_text(config_path), expected, {**given, **changes(best.values, loaded.config)}, facts)
     log.info("written %s, for `recbatch nightly`", output)
 
 
@@ -165,7 +169,7 @@ def _facts(
         if value != configured[name]
     ]
     return [
-        f"Trial {best.number} of {len(rows)}: score {best.score:.4f}. It began with {start[0]}{sets}, {than}.",
+        f"Trial {best.number} of {len(finished(rows))}: score {best.score:.4f}. Begun with {start[0]}{sets}, {than}.",
         f"Score: {best.measure} of {best.evaluated} events ({best.heldout}); nothing else was looked at.",
         "Changed: " + (", ".join(changed) or "nothing, for no trial was better") + ".",
     ]

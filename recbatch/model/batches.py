@@ -130,7 +130,8 @@ class Batches:
         chosen, query_of = order[places][is_target], query_of[is_target]
         items = self._events.items[chosen]
         history = self._shown(order, starts, lengths, (chosen, query_of, items), random)
-        drawn = self._catalog.draw(Pairs(query_of, items), self._not_negative(users, history), len(starts), random)
+        excused = self._not_negative(users, chosen, items, history)
+        drawn = self._catalog.draw(Pairs(query_of, items), excused, len(starts), random)
         return Batch(users, first, items, query_of, self._weights[chosen], self._histories.encoded(history), drawn)
 
     def _shown(
@@ -148,14 +149,15 @@ class Batches:
             return self._histories.before(chosen, items, random)
         return self._histories.others(order, starts, lengths, query_of, items, random, thinned=not self._whole_users)
 
-    def _not_negative(self, users: NDArray[np.int32], history: Shown) -> Pairs:
-        """What is no negative to a query although it is no target: what it is shown, or the query itself.
+    def _not_negative(self, users: NDArray, chosen: NDArray, items: NDArray, history: Shown) -> Pairs:
+        """What is no negative to a query although it is no target: what the user took before, or the query itself.
 
-        What the tower is shown is not recommended either; as a negative it would teach that users dislike what they
-        took.
+        That is not recommended either; as a negative it would teach that users dislike what they took.
         """
         if self._item_queries:
             return Pairs(np.arange(len(users)), users)
+        if self._feature is not None and self._feature.train_on == "before":
+            history = self._histories.earlier(chosen, items)
         return Pairs(history.rows, history.items)
 
 

@@ -66,6 +66,12 @@ class Histories:
         kept = random.random(len(rows)) >= (2 * self._feature.dropout * random.random(len(chosen)))[rows]
         return self._shown(places[kept], rows[kept], np.arange(len(chosen)), targets)
 
+    def earlier(self, chosen: NDArray[np.integer], targets: NDArray[np.integer]) -> Shown:
+        """All events strictly before each of the ``chosen`` events, whether a tower is shown them or not."""
+        starts, ends = self.starts[self._events.users[chosen]], self._instant[chosen]
+        rows, places = ranges(starts, ends - starts)
+        return self._shown(places, rows, np.arange(len(chosen)), targets)
+
     def others(
         self,
         order: NDArray[np.integer],

@@ -25,11 +25,11 @@ class SearchProgress:
     def __init__(self, total: int, rows: Sequence[Row], bars: Progress | None) -> None:
         self._total, self._bars = total, bars
         self._task = None if bars is None else bars.add_task("trials", total=total)
-        self._name = ""
+        self._name, self._number, self._best = "", 0, ""
         self._line_at = 0.0
         if rows:
             _log.info("%d of %d trials are there; %s", len(finished(rows)), total, best_text(rows))
-        self._bar(rows, "trials")
+        self._bar(rows)
 
     @classmethod
     @contextmanager
@@ -40,13 +40,13 @@ class SearchProgress:
 
     def begin(self, number: int, values: Row) -> None:
         """A trial begins, or goes on."""
-        self._name, self._line_at = f"trial {number} of {self._total}", time.monotonic()
+        self._number, self._name, self._line_at = number, f"trial {number} of {self._total}", time.monotonic()
         _log.info("%s: %s", self._name, values_text(values))
 
     def epoch(self, epoch: int, score: float) -> None:
         """An epoch of it was measured."""
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, description=f"epoch {epoch}: {score:.4f}")
+            self._bars.update(self._task, description=f"{self._number}: {score:.4f}, {self._best}")
         elif time.monotonic() - self._line_at > _LINE_SECONDS:
             self._line_at = time.monotonic()
             _log.info("%s: epoch %d, %.4f", self._name, epoch, score)
@@ -55,11 +55,13 @@ class SearchProgress:
         """The last of ``rows`` has ended."""
         left = _left(finished(rows), self._total, seconds_left)
         _log.info("%s: %s; %s; %s", self._name, _how(rows[-1]), best_text(rows), left)
-        self._bar(rows, "trials")
+        self._bar(rows)
 
-    def _bar(self, rows: Sequence[Row], description: str) -> None:
+    def _bar(self, rows: Sequence[Row]) -> None:
+        best = best_row(rows)
+        self._best = "" if best is None else f"best {best['score']:.4f}"
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, completed=len(finished(rows)), description=description)
+            self._bars.update(self._task, completed=len(finished(rows)), description=self._best or "trials")
 
 
 def finished(rows: Sequence[Row]) -> list[Row]:

@@ -98,6 +98,12 @@ def assignments(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for name, value in values.items() for key in name.split(", ")}
 
 
+def changes(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """Values by parameter as values by dotted key, without those that the configuration has already."""
+    plain = config.model_dump(mode="json")
+    return {key: value for key, value in assignments(values).items() if _text(_at(plain, key)) != _text(value)}
+
+
 def override_words(values: Mapping[str, Any]) -> list[str]:
     """Values by parameter as ``key=value`` words, see :func:`recbatch.config.overrides.override`."""
     return [f"{key}={json.dumps(value)}" for key, value in assignments(values).items()]
