@@ -143,7 +143,7 @@ def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 CONTRACT = {
     "data": ["--to"],
-    "train": ["--model", "--ds", "--set"],
+    "train": ["--model", "--ds", "--warm-start", "--set"],
     "tune": ["--study", "--output", "--trials", "--minutes", "--ds", "--space", "--metric", "--set"],
     "recommend": ["--model", "--output", "--ds", "--force", "--set"],
     "nightly": ["--output", "--ds", "--force", "--set"],

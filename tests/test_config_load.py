@@ -85,7 +85,7 @@ def test_a_key_of_another_section_is_suggested_with_its_path(message: Load) -> N
 def test_a_key_like_nothing_lists_the_valid_ones(message: Load) -> None:
     assert message(MINIMAL + "zzz: 1\n") == (
         "night.yaml:4:1: unknown key zzz (its value: 1); the sections are inputs, time_zone, positives, seen, model, "
-        "tables, index, run"
+        "tables, index, gate, run"
     )
 
 

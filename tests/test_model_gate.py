@@ -14,7 +14,7 @@ from recbatch.config.models import Model
 from recbatch.errors import InputError
 from recbatch.model import TrainingData, load_bundle, load_tower
 from recbatch.model.data import Prepared, prepare
-from recbatch.model.gate import CRITERION, Questions
+from recbatch.model.gate import NDCG, RECALL_10, RECALL_100, Questions
 from recbatch.model.heldout import Split, id_hashes, split_events, unseen_by
 from recbatch.model.profiles import user_profiles
 from recbatch.splits import heldout_by_hash
@@ -70,16 +70,16 @@ def ndcg_by_hand(prepared: Prepared, split: Split, bundle: str) -> tuple[float, 
 def test_the_figures_are_those_of_a_plain_loop(world: tuple[Prepared, Split], tmp_path: Path) -> None:
     prepared, split = world
     bundle = bundle_of(tmp_path / "b", prepared, 0.5, unknown=("user 3", "user 8", "item/5", "item/12"))
-    questions = Questions(prepared, split)
+    questions = Questions(small_model(RANDOM), prepared, split)
     asked = np.ones(len(questions.places), bool)
     found = questions.quality(questions.ask_bundle(load_bundle(bundle)), asked)
-    assert (found[CRITERION], found["heldout_recall_at_100"]) == pytest.approx(ndcg_by_hand(prepared, split, bundle))
+    assert (found[NDCG], found[RECALL_100]) == pytest.approx(ndcg_by_hand(prepared, split, bundle))
 
 
 @pytest.mark.heavy
 def test_worse_is_below_the_tolerance_only(world: tuple[Prepared, Split], tmp_path: Path) -> None:
     prepared, split = world
-    questions = Questions(prepared, split)
+    questions = Questions(small_model(RANDOM), prepared, split)
     good, bad = (
         questions.ask_bundle(load_bundle(bundle_of(tmp_path / str(noise), prepared, noise))) for noise in (0.1, 2.0)
     )
@@ -89,13 +89,28 @@ def test_worse_is_below_the_tolerance_only(world: tuple[Prepared, Split], tmp_pa
     assert not questions.compare(good, good, 0.0)["worse"]
     assert not questions.compare(good, popular, 0.02)["worse"]
     found = questions.compare(bad, good, 0.0)
-    ratio = found["new"][CRITERION] / found["other"][CRITERION]
+    ratio = found["new"][RECALL_10] / found["other"][RECALL_10]
     assert ratio < 0.9
     assert questions.compare(bad, good, 1 - ratio - 1e-9)["worse"]
     assert not questions.compare(bad, good, 1 - ratio + 1e-9)["worse"]
     some = np.zeros(len(questions.places), bool)
     some[:5] = True
     assert questions.compare(bad, good, 0.0, some)["targets"] == 5
+
+
+def test_what_decides_is_what_early_stopping_goes_by() -> None:
+    def criterion(items: int, **training: object) -> str:
+        names = [f"item/{item}" for item in range(items)] * 2
+        users = [f"user {number % 50}" for number in range(len(names))]
+        prepared = prepare(TrainingData(interactions(users, names)))
+        model = small_model(RANDOM | training)
+        return Questions(model, prepared, split_events(model, prepared)).criterion
+
+    assert criterion(900) == RECALL_10  # of so few, a hundred are a large part
+    assert criterion(1500) == criterion(1500, early_stopping=None) == RECALL_100
+    assert criterion(1500, early_stopping={"metric": "ndcg_at_10"}) == criterion(
+        90, early_stopping={"metric": "ndcg_at_10"}
+    )
 
 
 @pytest.mark.heavy
@@ -107,13 +122,13 @@ def test_popularity_wins_where_all_like_the_same(tmp_path: Path) -> None:
         users += [f"user {user}"] * len(chosen)
         items += [f"item/{item}" for item in chosen]
     prepared = prepare(TrainingData(interactions(users, items)))
-    questions = Questions(prepared, split_events(small_model(RANDOM), prepared))
+    questions = Questions(small_model(RANDOM), prepared, split_events(small_model(RANDOM), prepared))
     popular = questions.ask_popularity()
     counts = np.bincount(prepared.events.items)
     assert questions.compare(
         questions.ask_bundle(load_bundle(bundle_of(tmp_path / "b", prepared, 1.0))), popular, 0.02
     )["worse"]
-    assert questions.quality(popular, np.ones(len(questions.places), bool))[CRITERION] > 0.15
+    assert questions.quality(popular, np.ones(len(questions.places), bool))[NDCG] > 0.15
     assert counts.max() > 20
 
 
@@ -123,7 +138,7 @@ def test_towers_of_other_entities_are_no_answer(world: tuple[Prepared, Split], t
     bundle = load_bundle(bundle_of(tmp_path / "b", prepared, 0.5))
     bundle.manifest["towers"]["query"]["entity"] = "item"
     with pytest.raises(InputError, match="its towers embed items and items"):
-        Questions(prepared, split).ask_bundle(bundle)
+        Questions(small_model(RANDOM), prepared, split).ask_bundle(bundle)
 
 
 def test_profiles_know_the_training_split_alone(world: tuple[Prepared, Split]) -> None:

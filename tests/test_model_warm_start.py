@@ -107,7 +107,7 @@ def test_a_bundle_that_has_seen_what_is_held_out_is_no_start(
 def test_killed_and_resumed_gives_the_same_weights(
     yesterday: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, data = small_model(RANDOM), planted()
+    model, data = small_model(RANDOM | {"negatives": "in_batch"}), planted()
     undisturbed = train(model, data, tmp_path, "b", yesterday)
     assert undisturbed["warm_started"]["from"] == yesterday.manifest["fingerprint"]
     assert undisturbed["warm_started"]["new"] == 10 + 6

@@ -125,6 +125,8 @@ class Training(Section):
     """Positives in a step; users, where one query stands for a whole user (see `negatives`)."""
     epochs: int = Field(10, gt=0)
     """Passes over all positives, at most (see `early_stopping`)."""
+    min_steps: int = Field(1, gt=0)
+    """As many epochs as so many steps need, where `epochs` are fewer: what a small dataset needs, too."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Whether the learning rate stays, or falls to zero along half a cosine over all `epochs`."""
     negatives: Literal["auto", "full", "mixed", "in_batch"] = "auto"

@@ -76,7 +76,8 @@ class Index(Section):
 
 
 class Gate(Section):
-    """What the night's new model is compared with before it is used. Compared is NDCG@10 on what was held out."""
+    """What the night's new model is compared with before it is used: on what was held out, by the measure that early
+    stopping goes by (`model.training.early_stopping.metric`)."""
 
     worse_than: list[Literal["last", "popularity"]] = ["last", "popularity"]
     """`last`: the model of the newest published date before this one, where there is one. `popularity`: the items with
@@ -84,9 +85,9 @@ class Gate(Section):
     on_failure: Literal["warn", "fail", "keep"] = "warn"
     """When the new model is worse: `warn` uses it all the same, `fail` ends the night, `keep` makes the tables with the
     last night's model (and fails where there is none)."""
-    tolerance: float = Field(0.02, ge=0, lt=1)
-    """Worse is what reaches less than (1 - tolerance) times the other's NDCG@10. The same data and model with another
-    seed differ by about one percent; `0` calls every smaller figure worse."""
+    tolerance: float = Field(0.05, ge=0, lt=1)
+    """Worse is what reaches less than (1 - tolerance) times the other's figure. Fits to the same data that differ by
+    the seed alone differ by some percent; `0` calls every smaller figure worse."""
 
 
 class Run(Section):

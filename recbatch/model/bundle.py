@@ -42,7 +42,7 @@ class Bundle:
     manifest: dict[str, Any]
 
     @property
-    def checksum(self) -> str:
+    def name(self) -> str:
         """Names its content, see :func:`content_name`."""
         return content_name(self.manifest)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -121,11 +122,13 @@ class TwoTowerFit:
         self._temperature = model.temperature
         self.steps_per_epoch = self._batches.steps_per_epoch(self._training.batch_size)
         self._variables = trainable_variables(self.query, self.candidate)
-        self._optimizer = make_optimizer(self._training, self.steps_per_epoch * self._training.epochs)
+        self.most_steps = max(self._training.min_steps, self.steps_per_epoch * self._training.epochs)
+        self._optimizer = make_optimizer(self._training, self.most_steps)
         self._optimizer.build(self._variables)
         self._seed = stable_seed(self._training.seed, name)
         self._checkpoint = work_folder / "checkpoints" / f"{name}.npz"
         self._logs = work_folder / "logs"
+        self._saved = time.monotonic()
         self._best: list[NDArray] = []
         self.on_evaluation: Callable[[int, dict[str, float]], None] | None = None
         """Called with (epochs that are done, held-out metrics) when the checkpoint holds both; may end the fit by
@@ -143,19 +146,20 @@ class TwoTowerFit:
 
         Afterwards the towers are those of the best evaluation, or of the last step without any.
         """
-        most = self.steps_per_epoch * self._training.epochs if max_steps is None else max_steps
+        most = self.most_steps if max_steps is None else max_steps
         if not self.state.done:
             with fit_progress(self.name, most, self._logs) as progress:
+                batches = self._stream()
                 while not self.state.done:
-                    self._epoch(most, progress)
+                    self._epoch(batches, most, progress)
                 progress.close(self.state.step)
         if self._best:
             _assign(self._variables, self._best)
         return self.state
 
-    def _epoch(self, most: int, progress: FitProgress) -> None:
-        state, saved = self.state, time.monotonic()
-        for batch in self._stream(state.epoch, state.step_in_epoch):
+    def _epoch(self, batches: Iterator[dict[str, tf.Tensor]], most: int, progress: FitProgress) -> None:
+        state = self.state
+        for batch in itertools.islice(batches, self.steps_per_epoch - state.step_in_epoch):
             loss = self._step(batch)
             if not np.isfinite(loss):
                 raise RecbatchError(
@@ -170,15 +174,15 @@ class TwoTowerFit:
             progress.step(state.step)
             if state.step >= most:
                 break
-            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
                 self._save()
-                saved = time.monotonic()
         values = {"loss": state.loss_sum / max(1, state.step_in_epoch)}
         state.epoch, state.step_in_epoch, state.loss_sum = state.epoch + 1, 0, 0.0
         state.done = state.step >= most
         metrics = self._evaluate()
         progress.epoch(state.epoch, state.step, values | metrics)
-        self._save()
+        if metrics or state.done:
+            self._save()
         if metrics and self.on_evaluation is not None:
             self.on_evaluation(state.epoch, metrics)
 
@@ -202,14 +206,17 @@ class TwoTowerFit:
             state.done = True
         return metrics
 
-    def _stream(self, epoch: int, start: int) -> tf.data.Dataset:
-        """The batches of an epoch from the ``start``-th on; the next ones are drawn while one is fitted."""
+    def _stream(self) -> Iterator[dict[str, tf.Tensor]]:
+        """The batches from the fit's state on, without end; the next ones are drawn while one is fitted."""
+        epoch, start = self.state.epoch, self.state.step_in_epoch
 
         def draw() -> Iterator[dict[str, NDArray]]:
-            for batch in self._batches.epoch(self._seed, epoch, self._training.batch_size, start):
-                yield batch.arrays()
+            for number in itertools.count(epoch):
+                first = start if number == epoch else 0
+                for batch in self._batches.epoch(self._seed, number, self._training.batch_size, first):
+                    yield batch.arrays()
 
-        return tf.data.Dataset.from_generator(draw, output_signature=_BATCH).prefetch(2)
+        return iter(tf.data.Dataset.from_generator(draw, output_signature=_BATCH).prefetch(2))
 
     def _step(self, batch: dict[str, tf.Tensor]) -> float:
         return float(self._train_step(batch, np.array([self._seed, self.state.step], np.int32)))
@@ -262,6 +269,7 @@ class TwoTowerFit:
         )
 
     def _save(self) -> None:
+        self._saved = time.monotonic()
         arrays = {f"variable-{i}": variable.numpy() for i, variable in enumerate(self._variables)}
         arrays |= {f"optimizer-{i}": variable.numpy() for i, variable in enumerate(self._optimizer.variables)}
         arrays |= {f"best-{i}": array for i, array in enumerate(self._best)}

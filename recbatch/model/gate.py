@@ -4,8 +4,8 @@ A question is a user with positives in the training split and others held out. W
 of all, the user's training items left out, as a night would publish them from the training split: one vector per user,
 made from the profile as of the split. An item or a user that a bundle does not know can only be missed.
 
-NDCG@10 decides: it is about each user's list (and counts every user alike), about its order, and tells models apart in
-catalogs of any size, where recall@100 is near 1 for all of them in a small one. Recall@100 is reported beside it.
+What decides is the measure that early stopping goes by: a fit is as good by it as it could become, and by others as
+chance has it. All of them are reported.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recbatch.config.models import EarlyStopping, Model
 from recbatch.errors import InputError
 from recbatch.metrics import ndcg_at_k, recall_at_k, target_ranks
 from recbatch.model.bundle import Bundle
@@ -25,8 +26,9 @@ from recbatch.model.histories import ranges
 from recbatch.model.profiles import user_profiles
 from recbatch.model.tower import Tower
 
-CRITERION = "heldout_ndcg_at_10"
-_MOST_USERS = 5_000  # sampled above: the standard error of a mean NDCG is below .005 then
+NDCG, RECALL_10, RECALL_100 = "heldout_ndcg_at_10", "heldout_recall_at_10", "heldout_recall_at_100"
+_MANY_ITEMS = 1_000  # with fewer, most of them are among the best 100 whatever the model is
+_MOST_USERS = 5_000  # sampled above: the standard error of a mean over users is below .005 then
 _SCORES = 1 << 24  # at a time: 64 MB
 _MISSED = np.iinfo(np.int64).max
 
@@ -41,9 +43,10 @@ class Questions:
 
     Attributes:
         places: [t] the event of each target.
+        criterion: name of the figure that decides.
     """
 
-    def __init__(self, prepared: Prepared, split: Split) -> None:
+    def __init__(self, model: Model, prepared: Prepared, split: Split) -> None:
         self._prepared = prepared
         self._train = prepared.events.select(~split.heldout)
         self._counts = np.bincount(self._train.users, minlength=prepared.users.num_rows)
@@ -57,6 +60,10 @@ class Questions:
         self.places = fresh[np.isin(events.users[fresh], self.users)]
         self._query_of = np.searchsorted(self.users, events.users[self.places])
         self._targets = events.items[self.places].astype(np.int64)
+
+        stopping = model.training.early_stopping or EarlyStopping()
+        few = stopping.metric == "recall_at_100" and len(np.unique(self._train.items)) < _MANY_ITEMS
+        self.criterion = RECALL_10 if few else f"heldout_{stopping.metric}"
 
     def ask_bundle(self, bundle: Bundle) -> Answers:
         """The answers of a bundle's measured towers; of the exported ones if it keeps no others.
@@ -99,22 +106,27 @@ class Questions:
         return ranks
 
     def quality(self, answers: Answers, asked: NDArray[np.bool_]) -> dict[str, float]:
-        """Means over the targets in ``asked`` [t]."""
+        """NDCG@10 (mean over users), recall@10 and recall@100 (over targets) on the targets in ``asked`` [t]."""
         ranks, queries = answers[asked], self._query_of[asked]
-        return {CRITERION: ndcg_at_k(ranks, queries, 10), "heldout_recall_at_100": recall_at_k(ranks, 100)}
+        return {
+            NDCG: ndcg_at_k(ranks, queries, 10),
+            RECALL_10: recall_at_k(ranks, 10),
+            RECALL_100: recall_at_k(ranks, 100),
+        }
 
     def compare(
         self, new: Answers, other: Answers, tolerance: float, asked: NDArray[np.bool_] | None = None
     ) -> dict[str, Any]:
         """Figures of both on the targets in ``asked`` [t] (None: all), and whether the new one is worse.
 
-        Worse is less than ``(1 - tolerance)`` times the other's NDCG@10.
+        Worse is less than ``(1 - tolerance)`` times what the other reaches by the criterion.
         """
         chosen = np.ones(len(self._targets), bool) if asked is None else asked
         figures = {"new": self.quality(new, chosen), "other": self.quality(other, chosen)}
-        worse = figures["new"][CRITERION] < (1.0 - tolerance) * figures["other"][CRITERION]
+        worse = figures["new"][self.criterion] < (1.0 - tolerance) * figures["other"][self.criterion]
         queries = len(np.unique(self._query_of[chosen]))
-        return {"worse": bool(worse), "queries": queries, "targets": int(chosen.sum()), **figures}
+        counts = {"queries": queries, "targets": int(chosen.sum())}
+        return {"worse": bool(worse), "criterion": self.criterion, **counts, **figures}
 
 
 def measured_towers(bundle: Bundle) -> tuple[Tower, Tower]:

@@ -90,7 +90,7 @@ def train_bundle(
     prepared, split = prepare_fits(model, data)
     work = Path(work_folder)
     start, warm = _start(warm_start, prepared, split)
-    identity = identity_of(model, prepared, fingerprint, "" if warm_start is None else warm_start.checksum)
+    identity = identity_of(model, prepared, fingerprint, "" if warm_start is None else warm_start.name)
 
     first, metrics, counts, effort = _measured_fit(model, prepared, split, work, identity, start)
     final, efforts = first, [effort]
@@ -236,7 +236,7 @@ def _make_reproducible(seed: int) -> None:
 def identity_of(model: Model, prepared: Prepared, fingerprint: str, start: str = "") -> str:
     """Names what the weights depend on: a checkpoint of anything else is not continued.
 
-    ``start`` is the checksum of the bundle that a warm start begins with.
+    ``start`` names the bundle that a warm start begins with.
     """
     digest = hashlib.sha256(canonical_json([fingerprint, start, model.model_dump(mode="json")]))
     events = prepared.events

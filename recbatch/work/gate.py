@@ -17,13 +17,13 @@ from recbatch.errors import InputError, RecbatchError
 from recbatch.model import Bundle, TrainingData, load_bundle
 from recbatch.model.bundle import bundle_checksum
 from recbatch.model.data import Prepared, prepare
-from recbatch.model.gate import Answers, Questions
+from recbatch.model.gate import NDCG, RECALL_10, RECALL_100, Answers, Questions
 from recbatch.model.heldout import split_events, unseen_by
 from recbatch.night import BundleRef, EmbeddingSet, LastNight, Night
 
 log = logging.getLogger(__name__)
 
-_NAMES = {"ndcg": "heldout_ndcg_at_10", "recall": "heldout_recall_at_100"}
+_SHOWN = {NDCG: "NDCG@10", RECALL_10: "recall@10", RECALL_100: "recall@100"}
 _OLDER = "its bundle was made by an older version and keeps only towers that have seen what is held out"
 
 
@@ -112,7 +112,6 @@ def _judge(night: Night, load: Callable[[], TrainingData]) -> dict[str, Any]:
         "worse_than": worse,
         "on_failure": settings.on_failure,
         "tolerance": settings.tolerance,
-        "criterion": _NAMES["ndcg"],
         "used": "last" if keeps else "new",
         "last": None if night.last is None else {"ds": night.last.ds, "bundle": _place(night, night.last.bundle)},
         "new": {"bundle": _place(night, night.bundle)},
@@ -128,7 +127,7 @@ def _compare(
     """(figures by what the new bundle is compared with, reasons by what it is not)."""
     prepared = prepare(load())
     split = split_events(night.config.model, prepared)
-    questions = Questions(prepared, split)
+    questions = Questions(night.config.model, prepared, split)
     if not len(questions.places):
         return {}, dict.fromkeys(settings.worse_than, f"there is nothing to ask for: held out was {split.method}")
     new = questions.ask_bundle(load_bundle(night.bundle.uri))
@@ -176,13 +175,14 @@ def _sentences(night: Night, verdict: Mapping[str, Any]) -> list[str]:
     names = {"popularity": "popularity's", "last": f"the last night's ({night.last.ds})" if night.last else ""}
     said = []
     for name, found in verdict["compared"].items():
-        new, other = (f"{found[side][_NAMES['ndcg']]:.4f}" for side in ("new", "other"))
-        how = "worse than" if found["worse"] else "not worse than"
-        remark = f"; {found['remark']}" if found.get("remark") else ""
+        how, remark = "worse than" if found["worse"] else "not worse than", found.get("remark")
+        # First the figure that decides.
+        order = sorted(_SHOWN, key=lambda key: key != found["criterion"])
+        new, other = ([f"{_SHOWN[key]} {found[side][key]:.4f}" for key in order] for side in ("new", "other"))
         said.append(
-            f"model gate: the new model's NDCG@10 is {new}, {how} {names[name]} {other} (recall@100 "
-            f"{found['new'][_NAMES['recall']]:.4f} and {found['other'][_NAMES['recall']]:.4f}, "
-            f"{found['queries']:,} users, {found['targets']:,} held-out items{remark})"
+            f"model gate: the new model's {new[0]} is {how} {names[name]} {other[0]} ({', '.join(new[1:])} against "
+            f"{', '.join(other[1:])}; {found['queries']:,} users, {found['targets']:,} held-out items"
+            f"{f'; {remark}' if remark else ''})"
         )
     said += [
         f"model gate: not compared with {'the last night' if name == 'last' else name}: {reason}"
