@@ -27,7 +27,7 @@ def batches_of(
     numbers = np.arange(num_items, dtype=np.int32) + FIRST_OOV + 1  # history numbers that can be told back to items
     histories = Histories(events, numbers, feature, num_users)
     per_event = feature is not None and feature.train_on == "before"
-    catalog = Catalog(negatives, events.items, num_items, sample=10, logq=True)
+    catalog = Catalog(negatives, events, num_items, sample=10, logq=True)
     weights = np.ones(len(events), np.float32)
     whole = negatives != "in_batch"
     return Batches(events, histories, feature, catalog, weights, per_event=per_event, whole_users=whole)

@@ -41,7 +41,8 @@ def clustered_world(users: int, items: int) -> World:
 @pytest.mark.heavy
 @pytest.mark.parametrize(("layer", "users", "items"), [("brute_force", 40, 60), ("scann", 80, 240)])
 def test_the_retriever_gives_what_user2item_publishes(tmp_path: Path, layer: str, users: int, items: int) -> None:
-    training = {"epochs": 3, "batch_size": 64, "early_stopping": None, "refit": False}
+    # Enough to find the kinds: ScaNN looks into the nearest of its clusters only, and chance vectors have no clusters.
+    training = {"min_steps": 100, "learning_rate": 0.02, "batch_size": 64, "early_stopping": None, "refit": False}
     settings = {
         "model": {"dim": 8, "training": training, "retriever": {"layer": layer, "k": 10}},
         "tables": {"user2item": {"k": 10, "exclude_seen": False}},

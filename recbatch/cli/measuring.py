@@ -1,4 +1,4 @@
-"""The command that measures."""
+"""The commands that measure models: one as it is, or many to find the best."""
 
 from __future__ import annotations
 
@@ -53,4 +53,48 @@ def evaluate(
         splits=splits,
         seed=seed,
         output=output,
+    )
+
+
+def tune(
+    config: ConfigArgument,
+    study: Annotated[str, typer.Option("--study", metavar="DIR", help="Folder of the search, on this machine.")],
+    output: Annotated[str, typer.Option("--output", metavar="FILE", help="Configuration to write (YAML).")],
+    trials: Annotated[int, typer.Option("--trials", metavar="N", help="How many trials there are to be.")] = 30,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", metavar="M", help="How long they may take, all together.")
+    ] = None,
+    ds: Annotated[
+        str | None,
+        typer.Option("--ds", metavar="YYYY-MM-DD", help="As of the end of that day; without it, of the last event."),
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", metavar="FILE", help="What may be changed (YAML); without it, what matters most."),
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            "--metric", help="What counts: early_stopping (the same), ndcg_at_10, recall_at_10, recall_at_100."
+        ),
+    ] = "early_stopping",
+    overrides: SetOption = None,
+) -> None:
+    """Search for better settings of the model, and write a configuration with the best for `nightly`.
+
+    The first trial is CONFIG as it is; what counts is what is held out of the training data. A search that was stopped
+    goes on where it was; one that has its trials is told to make more by a larger --trials.
+    """
+    from recbatch.launch.tuning import tune as start
+
+    start(
+        config,
+        overrides or [],
+        study,
+        output,
+        trials=trials,
+        minutes=minutes,
+        ds=ds,
+        space_path=space,
+        metric=metric,
     )

@@ -17,7 +17,8 @@ from recbatch.model.negatives import Catalog, Drawn, Pairs
 _DAY_US = 86_400_000_000
 _TARGETS_PER_QUERY = 8
 """Events of a user that share one query vector where it is pooled from all the user's other positives, and other
-users' targets are the negatives: so many are hidden at once, and a long history is summed once instead of eight times.
+users' targets are the negatives: up to so many are hidden at once, and a long history is summed once instead of eight
+times.
 """
 
 
@@ -92,9 +93,10 @@ class Batches:
         if self._whole_users:
             asked = np.flatnonzero(np.bincount(self._events.users, self._is_target, minlength=len(starts)))
             return starts[asked], ends[asked] - starts[asked]
-        user, number = ranges(np.zeros(len(starts), np.int64), -(-(ends - starts) // _TARGETS_PER_QUERY))
-        first = starts[user] + number * _TARGETS_PER_QUERY
-        return first, np.minimum(_TARGETS_PER_QUERY, ends[user] - first)
+        width = np.clip((ends - starts) // 2, 1, _TARGETS_PER_QUERY)  # a half at most, or nothing would be left to show
+        user, number = ranges(np.zeros(len(starts), np.int64), -(-(ends - starts) // width))
+        first = starts[user] + number * width[user]
+        return first, np.minimum(width[user], ends[user] - first)
 
     @property
     def num_examples(self) -> int:
@@ -120,9 +122,9 @@ class Batches:
     def _batch(self, order: NDArray, queries: NDArray, random: np.random.Generator) -> Batch:
         starts, lengths = self._starts[queries], self._lengths[queries]
         if self._whole_users and self._feature is not None:
-            # At least one is hidden; what is not shown is to be found.
+            # At least one is hidden; what is not shown is to be found, so that nothing a user took is a negative.
             shown = np.floor(lengths * kept_shares(self._feature, len(lengths), random)).astype(np.int64)
-            lengths = lengths - np.minimum(shown, lengths - 1)
+            lengths = lengths - np.minimum(np.minimum(shown, self._feature.length), lengths - 1)
         query_of, places = ranges(starts, lengths)
         first = order[starts]
         users = self._events.users[first]

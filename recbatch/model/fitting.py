@@ -95,7 +95,7 @@ class TwoTowerFit:
         self.negatives = resolve_negatives(self._training, prepared.items.num_rows)
         catalog = Catalog(
             self.negatives,
-            train.items,
+            train,
             prepared.items.num_rows,
             sample=self._training.sampled_negatives,
             logq=self._training.logq,

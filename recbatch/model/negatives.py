@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbatch.config.models import Training
+from recbatch.model.data import Events
 
 Negatives = Literal["full", "mixed", "in_batch"]
 
@@ -58,21 +59,21 @@ class Catalog:
     * ``in_batch``: the batch's targets, each as often as it is one.
 
     ``mixed`` and ``in_batch`` see popular items more often; scores are corrected by the logarithm of how likely an item
-    is to be among a batch's candidates (Yi et al., RecSys 2019), from the training events' frequencies alone.
+    is to be among a batch's candidates (Yi et al., RecSys 2019), from the targets' frequencies alone.
 
     Args:
         kind: one of these.
-        items: [n] item row of each training event.
+        events: the training events.
         num_items: number of item rows.
         sample: number of uniformly drawn items (``mixed``).
         logq: whether to correct.
     """
 
-    def __init__(self, kind: Negatives, items: NDArray[np.int32], num_items: int, *, sample: int, logq: bool) -> None:
-        counts = np.bincount(items, minlength=num_items)
+    def __init__(self, kind: Negatives, events: Events, num_items: int, *, sample: int, logq: bool) -> None:
         self.kind, self._logq = kind, logq
-        self._probability = counts / max(1, len(items))
-        self._trained = np.flatnonzero(counts).astype(np.int32)
+        counts = np.bincount(events.items, events.targets, minlength=num_items)
+        self._probability = counts / max(1, counts.sum())
+        self._trained = np.unique(events.items)
         self._sample = min(sample, len(self._trained))
 
     def draw(self, targets: Pairs, shown: Pairs, num_queries: int, random: np.random.Generator) -> Drawn:
@@ -83,12 +84,13 @@ class Catalog:
             columns = np.arange(len(candidates), dtype=np.int32)
             rows, places = _occurrences(shown, targets, num_queries)
             return Drawn(candidates, log_inclusion.astype(np.float32), columns, rows, places)
-        candidates, log_inclusion = self._trained, np.zeros(len(self._trained))
+        candidates = self._trained
         if self.kind == "mixed":
             sample = random.choice(self._trained, self._sample, replace=False)
             candidates = np.union1d(targets.items, sample).astype(np.int32)
-            if self._logq:
-                log_inclusion = self._log_inclusion(candidates, len(targets.items))
+        log_inclusion = np.zeros(len(candidates))
+        if self.kind == "mixed" and self._logq:
+            log_inclusion = self._log_inclusion(candidates, len(targets.items))
         place = np.minimum(np.searchsorted(candidates, shown.items), len(candidates) - 1)
         there = candidates[place] == shown.items
         return Drawn(

@@ -5,29 +5,32 @@ from __future__ import annotations
 # The default model, for any data: that of configs/movielens-100k.yaml without the columns (a test compares them).
 MODEL = """\
 model:
-  dim: 64                   # width of the embeddings
+  dim: 128                  # width of the embeddings
   normalize: true           # vectors of length 1 ...
   temperature: 0.2          # ... so that the softmax needs sharper scores
   query:                    # the tower of the users
     features:
-      # A user is what they did. In training each example hides its target and a random part of the rest.
-      - {kind: history, length: 500, dim: 64, pooling: sqrt, train_on: others, dropout: 0.4}
+      # A user is what they did: the sum of the items' embeddings. In training a random part of it is hidden, and has
+      # to win against all other items.
+      - {kind: history, length: 1000, dim: 128, train_on: others, dropout: 0.4, embedding: candidate}
 {query_features}
     combine: sum
     projection: false
   candidate:                # the tower of the items
     features:
-      - {kind: id, dim: 64}
+      - {kind: id, dim: 128}
 {candidate_features}
     combine: sum
     projection: false
   training:
     optimizer: adam
     learning_rate: 0.003
-    batch_size: 1024
-    epochs: 10              # at most: it stops when what was held out is not found any better
+    schedule: cosine        # it falls to zero until the last epoch
+    batch_size: 1024        # users in a step
+    epochs: 20              # at most: it stops when what was held out is not found any better
+    min_steps: 300          # a small dataset is gone through more often
     heldout: {split: random, share: 0.1}
-    early_stopping: {patience: 2}
+    early_stopping: {patience: 5, every_steps: 50, metric: ndcg_at_10}
 """
 
 TEMPLATE = """\
