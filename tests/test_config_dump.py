@@ -39,7 +39,8 @@ def test_a_dumped_config_loads_as_the_same() -> None:
 
 
 def test_a_dump_has_every_key_with_its_value() -> None:
-    dumped = parse(dump_config(loaded("inputs: {interactions: {path: x}, users: {path: u}, items: {path: i}}")), "dump")
+    absent_by_default = "inputs: {interactions: {path: x}, users: {path: u}, items: {path: i}}\nmodel: {pairs: {}}"
+    dumped = parse(dump_config(loaded(absent_by_default)), "dump")
     assert [key for key in all_keys() if key not in dumped.places] == []
     assert dumped.value(("tables", "user2item", "k")) == 100
     assert dump_config(loaded(FULL)).startswith("inputs:\n  interactions:\n    path:\n")

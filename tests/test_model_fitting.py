@@ -49,7 +49,8 @@ def test_the_loss_is_the_softmax_with_log_q_subtracted(tmp_path: Path, train_on:
     inputs = fit._data.query_inputs(batch.users, batch.events, {}, bags_of(batch))
     queries = fit.query(inputs).numpy().astype(np.float64)[batch.query_of]
     items = fit.candidate(fit._data.candidate_inputs(tf.constant(batch.items))).numpy().astype(np.float64)
-    counts = np.bincount(fit._batches._events.items)
+    events = fit._batches._events
+    counts = np.bincount(events.items)
     logits = queries @ items.T / 0.25 - np.log(counts / counts.sum())[batch.items]
     if train_on:
         for row, query in enumerate(batch.query_of):
@@ -57,6 +58,9 @@ def test_the_loss_is_the_softmax_with_log_q_subtracted(tmp_path: Path, train_on:
             shown = set(
                 np.flatnonzero(np.isin(fit._data.history_numbers, batch.history.items[batch.history.rows == query]))
             )
+            if train_on == "before":  # all that came before, though the tower is shown the newest ten only
+                earlier = slice(0, batch.events[query])
+                shown = set(events.items[earlier][events.users[earlier] == batch.users[query]]) - {batch.items[row]}
             logits[row, np.isin(batch.items, list(positives | shown))] = -np.inf
     expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diag(logits))
     assert float(fit._train_step(batch.arrays(), np.zeros(2, np.int32))) == pytest.approx(expected, rel=1e-5)

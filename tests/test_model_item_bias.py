@@ -11,7 +11,9 @@ import tensorflow as tf
 from model_data import history_model, interactions, planted, small_model
 
 from recbatch.config.models import Model
-from recbatch.model import TrainingData, load_tower, train_bundle
+from recbatch.evaluation import make_task
+from recbatch.evaluation.two_towers import embed_task
+from recbatch.model import TrainingData, load_bundle, load_tower, train_bundle
 from recbatch.model.batches import Batch
 from recbatch.model.data import prepare
 from recbatch.model.features import Bags
@@ -109,3 +111,20 @@ def test_a_fit_with_a_bias_is_evaluated_by_all_coordinates(tmp_path: Path) -> No
     queries, candidates = fit.evaluation.vectors()
     best = fit.evaluation._items[np.argmax(queries.numpy() @ candidates.numpy().T, axis=1)]
     assert set(best.tolist()) == {target}
+
+
+def test_item_pairs_are_evaluated_without_the_bias(tmp_path: Path) -> None:
+    model = small_model(item_bias=True, training={"epochs": 1, "refit": False})
+    folders: dict[str, Any] = {"work_folder": str(tmp_path / "w"), "as_of_us": None, "fingerprint": "f"}
+    train_bundle(model, planted(), str(tmp_path / "b"), retriever=False, **folders)
+    bundle = load_bundle(str(tmp_path / "b"))
+    tower = load_tower(bundle.uri, "candidate")
+    of_users = embed_task(make_task("B", planted(), 0), bundle)
+    assert of_users.has_bias
+    assert of_users.queries.shape[1] == of_users.candidates.shape[1] == 9
+    pairs = make_task("I", planted(), 0)
+    embedded = embed_task(pairs, bundle)
+    vectors = tower.embed(pairs.candidates)[0][:, :8].astype(np.float64)
+    expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(embedded.candidates, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(embedded.queries, expected[pairs.seen_item], rtol=1e-5, atol=1e-6)

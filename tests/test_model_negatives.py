@@ -189,6 +189,16 @@ def test_where_queries_depend_on_the_time_each_event_has_its_own(kind: Negatives
     assert sorted(events) == list(range(len(prepared.events)))
 
 
+def test_short_histories_are_shown_too_where_targets_share_a_query() -> None:
+    """A user of a few events has several queries: what one of them hides the others show."""
+    prepared = distinct_items()
+    for batch in batches_of(prepared, history(0.0), "in_batch").epoch(0, 0, 40):
+        for query, user in enumerate(batch.users):
+            taken, hidden = taken_by(prepared.events, user), batch.items[batch.query_of == query].tolist()
+            assert sorted(shown_to(batch, query) + hidden) == sorted(taken)
+            assert len(hidden) <= max(1, len(taken) // 2)
+
+
 # --- the target column ------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +224,11 @@ def test_what_is_no_target_is_history_only(kind: Negatives, train_on: str | None
         targets: list[int] = []
         for batch in batches.epoch(3, epoch, 32 if kind == "in_batch" or train_on == "before" else 8):
             targets += (batch.users[batch.query_of].astype(np.int64) * 1000 + batch.items).tolist()
+            assert set(batch.query_of.tolist()) == set(range(len(batch.users))), "each query has a target"
+            if kind != "in_batch" and train_on == "others":
+                for query, user in enumerate(batch.users):
+                    both = shown_to(batch, query) + batch.items[batch.query_of == query].tolist()
+                    assert set(both) == set(taken_by(events, user)), "all but targets is shown"
             shown |= {
                 int(batch.users[query]) * 1000 + item
                 for query in range(len(batch.users))

@@ -138,7 +138,8 @@ def test_a_fit_of_embeddings_that_are_moved_row_by_row(
         update_step(self, gradient, variable)
 
     monkeypatch.setattr(SparseAdam, "update_step", recorded)
-    training = {"negatives": negatives, "sampled_negatives": 10, "learning_rate": 0.02, "min_steps": 100}
+    training = {"negatives": negatives, "sampled_negatives": 10, "learning_rate": 0.03, "min_steps": 100}
+    training["schedule"] = "cosine"
     fit = fit_of(history_model(normalize=True, temperature=0.2, training=training), tmp_path, heldout=True)
     before = [variable.numpy() for variable in fit._variables]
     fit.run()

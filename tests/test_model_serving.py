@@ -37,9 +37,15 @@ def users_of(data: TrainingData, count: int = 60) -> pa.Table:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two bundles: ``exact`` with every feature, and ``scann`` with 300 items."""
     folder = tmp_path_factory.mktemp("serving")
+    learnt = {
+        "min_steps": 100,
+        "learning_rate": 0.02,
+        "refit": False,
+    }  # ScaNN looks for clusters; chance vectors have none
+    scann = small_model(training=learnt, retriever={"layer": "scann", "k": 10})
     for name, model, data in (
         ("exact", every_feature(), planted()),
-        ("scann", small_model(retriever={"layer": "scann", "k": 10}), planted(num_items=300, per_user=40)),
+        ("scann", scann, planted(num_items=300, per_user=40)),
     ):
         train_bundle(model, data, str(folder / name), work_folder=str(folder / "w"), as_of_us=None, fingerprint=name)
     return folder
@@ -162,7 +168,9 @@ def test_a_fresh_process_without_keras_and_tfrs_gives_what_numpy_gives(
     overlap = [len(set(row) & set(best)) for row, best in zip(answers["scann_ids"].tolist(), ids.tolist(), strict=True)]
     assert np.mean(overlap) > 9
     assert (np.diff(answers["scann_scores"], axis=1) <= 0).all()
-    np.testing.assert_allclose(answers["scann_scores"][:, 0], scores[:, 0], rtol=1e-4)
+    found = answers["scann_ids"][:, 0] == ids[:, 0]
+    assert found.mean() > 0.9
+    np.testing.assert_allclose(answers["scann_scores"][found, 0], scores[found, 0], rtol=1e-4)
 
 
 def exact_top(bundle: Path, data: TrainingData, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

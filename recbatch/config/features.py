@@ -117,7 +117,8 @@ class HistoryFeature(Section):
     """What a training example sees: the positives before it, or a random choice of all the user's others. Without
     timestamps it is always the others."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Mean share of the history that a training example does not see; drawn for each from 0 to twice this."""
+    """Mean share of the history that a training example does not see; drawn for each from 0 to twice this. Above 0.5
+    the mean is less, for no more than all can be hidden."""
 
     @model_validator(mode="after")
     def _belongs_to_pooling(self) -> HistoryFeature:

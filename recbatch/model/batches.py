@@ -81,6 +81,7 @@ class Batches:
         self._catalog, self._weights, self._item_queries = catalog, weights, item_queries
         self._whole_users = whole_users and not per_event
         self._is_target = np.ones(len(events), bool) if events.targets is None else events.targets
+        self._num_targets = np.bincount(events.users, self._is_target, minlength=len(histories.starts)).astype(np.int64)
         self._one_each = per_event or (feature is None and not self._whole_users)
         self._starts, self._lengths = self._queries()
 
@@ -91,12 +92,12 @@ class Batches:
             targets = np.flatnonzero(self._is_target)
             return targets, np.ones(len(targets), np.int64)
         if self._whole_users:
-            asked = np.flatnonzero(np.bincount(self._events.users, self._is_target, minlength=len(starts)))
+            asked = np.flatnonzero(self._num_targets)
             return starts[asked], ends[asked] - starts[asked]
         width = np.clip((ends - starts) // 2, 1, _TARGETS_PER_QUERY)  # a half at most, or nothing would be left to show
-        user, number = ranges(np.zeros(len(starts), np.int64), -(-(ends - starts) // width))
+        user, number = ranges(np.zeros(len(starts), np.int64), -(-self._num_targets // width))
         first = starts[user] + number * width[user]
-        return first, np.minimum(width[user], ends[user] - first)
+        return first, np.minimum(width[user], starts[user] + self._num_targets[user] - first)
 
     @property
     def num_examples(self) -> int:
@@ -110,10 +111,11 @@ class Batches:
     def epoch(self, seed: int, epoch: int, batch_size: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from the ``start``-th on."""
         random = np.random.default_rng([seed, epoch])
-        # A user's events in random order; where queries have one event each, shuffling the queries is enough.
+        # A user's events in random order, those to be predicted first, so that every query hides some of them; where
+        # queries have one event each, shuffling the queries is enough.
         order = np.arange(len(self._events))
         if not self._one_each:
-            order = np.lexsort((random.random(len(self._events)), self._events.users))
+            order = np.lexsort((random.random(len(self._events)), ~self._is_target, self._events.users))
         queries = random.permutation(len(self._starts))
         parts = np.array_split(queries, self.steps_per_epoch(batch_size))
         for number in range(start, len(parts)):
@@ -121,13 +123,14 @@ class Batches:
 
     def _batch(self, order: NDArray, queries: NDArray, random: np.random.Generator) -> Batch:
         starts, lengths = self._starts[queries], self._lengths[queries]
+        first = order[starts]
+        users = self._events.users[first]
         if self._whole_users and self._feature is not None:
             # At least one is hidden; what is not shown is to be found, so that nothing a user took is a negative.
             shown = np.floor(lengths * kept_shares(self._feature, len(lengths), random)).astype(np.int64)
-            lengths = lengths - np.minimum(np.minimum(shown, self._feature.length), lengths - 1)
+            hidden = lengths - np.minimum(shown, self._feature.length)
+            lengths = np.clip(hidden, 1, self._num_targets[users])
         query_of, places = ranges(starts, lengths)
-        first = order[starts]
-        users = self._events.users[first]
         is_target = self._is_target[order[places]]
         chosen, query_of = order[places][is_target], query_of[is_target]
         items = self._events.items[chosen]
