@@ -100,12 +100,18 @@ class TwoTowerFit:
             sample=self._training.sampled_negatives,
             logq=self._training.logq,
         )
+        weights = target_weights(self._training, train)
+        if self.candidate.item_bias is not None:
+            # As popularity has it: a step moves a weight by no more than the learning rate, and that is log-scale far.
+            often = np.bincount(train.items, weights, prepared.items.num_rows)
+            often = np.bincount(self._data.items["id"].numpy(), often, self.candidate.item_bias.shape[0])
+            self.candidate.item_bias.assign(np.log1p(often))
         self._batches = Batches(
             train,
             histories,
             self.query.history_feature,
             catalog,
-            target_weights(self._training, train),
+            weights,
             per_event=self.query.per_event,
             whole_users=self.negatives != "in_batch",
             item_queries=self.query.entity == "item",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,8 @@ def main(folder: Path) -> None:
     """Measure the case in ``folder``."""
     with np.load(folder / "case.npz") as stored:
         case = dict(stored)
-    np.savez(folder / "measured.npz", gini=gini_by_definition(case), **by_ranx(case), **by_rectools(case))
+    measured: dict[str, Any] = {"gini": gini_by_definition(case), **by_ranx(case), **by_rectools(case)}
+    np.savez(folder / "measured.npz", **measured)
 
 
 if __name__ == "__main__":
