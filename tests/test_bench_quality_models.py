@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 
 from benchmarks.quality.cells import Cell
 from benchmarks.quality.exchange import Exchange, read_exchange, top_lists
+from benchmarks.quality.genres import genre_popularity
 from benchmarks.quality.markov import markov
-from benchmarks.quality.measuring import packed_sums, run_peer, unpacked_sums
+from benchmarks.quality.measuring import measure_peer, packed_sums, run_peer, unpacked_sums
 from benchmarks.quality.peers import PEERS
 from benchmarks.quality.searching import search, validation_tasks
 from benchmarks.quality.sources import movielens_1m, ordered_times
@@ -128,6 +130,43 @@ def test_a_peer_in_its_own_process_finds_the_planted_next_item(chains: TrainingD
     difference = compare([unpacked_sums(packed)], [other], "ndcg@10")
     assert difference.value == pytest.approx(1.0 - popular.value("ndcg@10"), abs=1e-4)
     assert difference.p < 0.01
+
+
+def test_a_point_that_fails_is_kept_as_failed_and_the_others_are_tried(
+    chains: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = {**WINDOW, "damping": "much"}
+    monkeypatch.setitem(PEERS, "markov", replace(PEERS["markov"], starts=(broken, WINDOW)))
+    cell = Cell("search", "markov", "movielens-100k", "C", 0, READING, trials=2, validations=1)
+    found = search(cell, validation_tasks("C", chains, 0, 1), tmp_path / "search", 60)
+    assert found["best"] == WINDOW
+    assert found["log"][0]["parameters"] == broken
+    assert found["log"][0]["failed"].startswith("ValueError: ")
+    assert "score" not in found["log"][0]
+    assert "failed: ValueError: could not convert" in capfd.readouterr().err
+    assert not (tmp_path / "search" / "0" / "lists-0.npy.json").exists()
+
+    task = make_task("C", chains, 0)
+    with pytest.raises(RecbatchError, match=r"Markov window with .*'much'.*: ValueError: "):
+        measure_peer(replace(cell, kind="peer", parameters=broken), task, tmp_path / "cell")
+    with pytest.raises(RecbatchError, match=r"no trial was done .*; the first that failed: ValueError: "):
+        search(replace(cell, trials=1), validation_tasks("C", chains, 0, 1), tmp_path / "none", 60)
+
+
+def test_new_items_are_ranked_by_the_popularity_of_their_genres(chains: TrainingData) -> None:
+    table = chains.interactions
+    often = pa.array([item < "i15" for item in table["item_id"].to_pylist()])
+    events = pa.concat_tables([table, *[table.filter(often)] * 2])
+    names = [f"i{item:02}" for item in range(30)]
+    genres = pa.array([["often"] if name < "i15" else ["seldom"] for name in names])
+    items = pa.table({"id": names, "feature:genres": genres})
+    task = make_task("N", TrainingData(events, None, items), 0)
+    listed = [task.items[place].as_py() for place in genre_popularity(task)[0] if place >= 0]
+    assert len(listed) == task.num_candidates
+    assert {name < "i15" for name in listed} == {True, False}
+    assert listed == sorted(listed, key=lambda name: name >= "i15")
+    with pytest.raises(RecbatchError, match="genre popularity needs the item column genres"):
+        genre_popularity(make_task("N", chains, 0))
 
 
 def test_exchange_reads_what_an_evaluation_writes(chains: TrainingData, tmp_path: Path) -> None:

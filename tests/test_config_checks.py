@@ -189,3 +189,17 @@ def test_load_config_checks_the_output_with_its_place(tmp_path: Path) -> None:
     load_config(str(file), output="/data/out")
     with pytest.raises(ConfigError, match=r"night\.yaml:3:11: inputs\.items\.path is '/data/items': it has inside"):
         load_config(str(file), output="/data/items/out")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("bins: 1", "bins is 1, which tells no time from another; say 0 or at least 2"),
+        (
+            "normalized: false",
+            "nothing of the time is used: bins is 0, and normalized, hour_of_day and weekday are off",
+        ),
+    ],
+)
+def test_a_time_feature_says_something(settings: str, said: str) -> None:
+    assert said in message(f"model.query.features=[{{kind: timestamp, {settings}}}]")

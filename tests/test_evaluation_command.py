@@ -14,6 +14,7 @@ from robust_nights import SETTINGS, command, error_of, robust_world
 from world import World
 
 from recbatch.config.models import Model
+from recbatch.errors import InputError
 from recbatch.evaluation import embed_task, make_task, popularity, rank_bundle, rank_embedded
 from recbatch.evaluation.runs import MODEL, Subject, run_protocol
 from recbatch.launch.evaluating import FORMAT
@@ -135,6 +136,16 @@ def test_mistakes_are_said_before_anything_is_trained(config: str, tmp_path: Pat
     ):
         code, said = command(["evaluate", config, *words])
         assert (code, message in error_of(said)) == (2, True), said
+
+
+def test_a_model_of_item_pairs_cannot_be_asked_by_users(config: str, tmp_path: Path) -> None:
+    tower = "{features: [{kind: id, dim: 4}]}"
+    words = ["--set", "model.pairs={window: 1}", "--set", f"model.query={tower}"]
+    code, said = command(["evaluate", config, *words, "--protocol", "I", "--protocol", "B"])
+    assert (code, "the config's model asks by items, protocol B by users" in error_of(said)) == (2, True), said
+    with pytest.raises(InputError, match="evaluate it with --protocol I"):
+        run(small_model(pairs={"window": 1}), planted(), "U", tmp_path)
+    assert not list(tmp_path.iterdir()), "nothing was trained"
 
 
 def test_a_split_by_time_without_times(tmp_path: Path) -> None:

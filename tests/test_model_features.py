@@ -72,6 +72,16 @@ def test_several_values_are_averaged_without_the_padding() -> None:
     np.testing.assert_allclose(layer(tf.constant(encoded)), expected, rtol=1e-6)
 
 
+def test_values_are_averaged_to_the_same_bits_however_batched() -> None:
+    layer = MultiCategoryLayer([b"x", b"y", b"z"], length=9, dim=5, seed=1)
+    encoded = np.random.default_rng(0).integers(0, 5, (300, 9))
+    whole = layer(tf.constant(encoded)).numpy()
+    assert (
+        np.concatenate([layer(tf.constant(encoded[place : place + 7])) for place in range(0, 300, 7)]) == whole
+    ).all()
+    assert layer(tf.constant(encoded[:0])).shape == (0, 5)
+
+
 def test_texts_are_words_in_lower_case_without_punctuation() -> None:
     layer = TextLayer(["straße".encode(), b"the"], length=3, dim=4, seed=1)
     column = pa.array(["The STRAßE!", "the, the unknown the", None, " "])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from model_data import START_US, every_feature, history_model, interactions, pla
 
 from recbatch.config.models import Model
 from recbatch.errors import InputError, RecbatchError
-from recbatch.model import TrainingData, train_bundle
+from recbatch.model import TrainingData, evaluation, fitting, train_bundle
 from recbatch.model.batches import Batch
 from recbatch.model.data import prepare
 from recbatch.model.features import Bags
@@ -177,7 +178,7 @@ import recbatch.model.fitting as fitting
 from recbatch.model import train_bundle
 
 target, work, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
-fitting._CHECKPOINT_SECONDS = 0.0  # after every step
+fitting._CHECKPOINT_SECONDS = fitting._CHECKPOINT_TIMES = 0.0  # after every step
 step = fitting.TwoTowerFit._step
 def killed_at_last(fit, batch):
     global steps
@@ -263,3 +264,49 @@ def test_nothing_to_train_on_is_an_input_error(tmp_path: Path) -> None:
             as_of_us=None,
             fingerprint="f",
         )
+
+
+def test_checkpoints_take_a_twentieth_of_the_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, saved = [0.0], []
+    monkeypatch.setattr(fitting, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def takes(seconds: float) -> None:
+        now[0] += seconds
+
+    def save_checkpoint(*_: object) -> None:
+        saved.append(now[0])
+        takes(10.0)
+
+    def step(*_: object) -> float:
+        takes(1.0)
+        return 1.0
+
+    monkeypatch.setattr(fitting, "save_checkpoint", save_checkpoint)
+    monkeypatch.setattr(TwoTowerFit, "_step", step)
+    fit_of(small_model(training={"epochs": 400, "early_stopping": None}), planted(), tmp_path).run()
+    assert saved[:2] == [31.0, 31.0 + 10.0 + 201.0]
+
+
+def test_the_correction_of_in_batch_negatives_is_not_cut_off_in_a_large_catalog(tmp_path: Path) -> None:
+    training = {"negatives": "in_batch", "logq": True, "user_weight": "events", "learning_rate": 1e-9}
+    losses = []
+    for number, shift in enumerate((0.0, 30.0)):  # e^-30 is far below TFRS' least probability
+        fit = fit_of(small_model(training=training), planted(), tmp_path / str(number))
+        arrays = next(fit._batches.epoch(3, 0, 100)).arrays()
+        arrays["log_inclusion"] = (arrays["log_inclusion"] - shift).astype(np.float32)
+        batch = {name: tf.constant(array) for name, array in arrays.items()}
+        losses.append(float(fit._train_step(batch, tf.constant([1, 2]))))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_an_evaluation_in_blocks_is_that_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, metrics = [], []
+    for block in (1024, 7):
+        monkeypatch.setattr(evaluation, "_BLOCK", block)
+        fit = fit_of(every_feature(), planted(), tmp_path / str(block), heldout=True)
+        assert fit.evaluation is not None
+        vectors.append([found.numpy() for found in fit.evaluation.vectors()])
+        metrics.append((fit.evaluation.metrics(), fit.evaluation.counts))
+    for whole, blocks in zip(*vectors, strict=True):
+        np.testing.assert_allclose(blocks, whole, rtol=1e-5, atol=1e-6)
+    assert metrics[0] == metrics[1]

@@ -128,3 +128,16 @@ def test_item_pairs_are_evaluated_without_the_bias(tmp_path: Path) -> None:
     expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     np.testing.assert_allclose(embedded.candidates, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(embedded.queries, expected[pairs.seen_item], rtol=1e-5, atol=1e-6)
+
+
+def test_the_bias_starts_at_the_popularity_of_an_items_targets(tmp_path: Path) -> None:
+    users, items = [f"u{n}" for n in range(9)], [*"aaaaabbcd"]
+    table = interactions(users, items).append_column("target", [[True] * 3 + [False] * 2 + [True] * 4])
+    candidate = {"features": [{"kind": "id", "dim": 8, "min_count": 2}]}
+    training = {"user_weight": "events"}
+    fit = fit_of(small_model(candidate=candidate, item_bias=True, training=training), TrainingData(table), tmp_path)
+    assert fit.candidate.item_bias is not None
+    bias = dict(zip("abcd", fit.candidate.item_bias.numpy()[fit._data.items["id"].numpy()], strict=True))
+    # What is held out (two of a) is not told; rare items share a row, which starts where each of them would.
+    assert bias == pytest.approx({"a": np.log(4), "b": np.log(3), "c": np.log(2), "d": np.log(2)})
+    assert fit.candidate.item_bias.numpy()[0] == 0, "the missing item"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 from model_data import DAY_US, START_US, interactions, planted, small_model
 
+from recbatch.config.load import load_config
 from recbatch.config.models import HistoryFeature, Training
 from recbatch.model import TrainingData
 from recbatch.model.batches import Batch, Batches, target_weights
@@ -19,6 +21,7 @@ from recbatch.model.negatives import Catalog, Negatives, Pairs, resolve_negative
 
 KINDS: tuple[Negatives, ...] = ("full", "mixed", "in_batch")
 SAMPLE = 10
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def distinct_items(num_users: int = 30, num_items: int = 50) -> Prepared:
@@ -296,3 +299,10 @@ def test_a_weight_stays_with_its_event(kind: Negatives) -> None:
     for batch in batches_of(prepared, history(0.4), kind, weights).epoch(0, 0, 8):
         pairs = zip(batch.users[batch.query_of].tolist(), batch.items.tolist(), strict=True)
         assert batch.weights.tolist() == [known[pair] for pair in pairs]
+
+
+@pytest.mark.parametrize("name", ["100k-basic", "100k-context", "100k-deep", "1m-gru"])
+def test_the_tutorials_models_have_the_tutorials_negatives(name: str) -> None:
+    training = load_config(str(ROOT / "configs" / f"movielens-{name}.yaml"), []).model.training
+    assert resolve_negatives(training, 1_682) == "in_batch"
+    assert (training.user_weight, training.logq) == ("events", False)

@@ -122,6 +122,7 @@ def test_killed_and_resumed_gives_the_same_weights(
     folder = tmp_path / "again"
     with monkeypatch.context() as patched:
         patched.setattr(fitting, "_CHECKPOINT_SECONDS", 0.0)
+        patched.setattr(fitting, "_CHECKPOINT_TIMES", 0.0)
         patched.setattr(FitProgress, "step", dies)
         for _ in range(2):
             left[0] = 14

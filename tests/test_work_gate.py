@@ -16,6 +16,7 @@ from recbatch.errors import ConfigError, RecbatchError
 from recbatch.model import read_manifest
 from recbatch.report import show_night
 from recbatch.tables.pointer import published_dates
+from recbatch.work.gate import pass_gate, read_verdict
 
 pytestmark = pytest.mark.heavy
 
@@ -108,6 +109,10 @@ def test_the_last_night_is_the_newest_published_one_before(gated: Gated) -> None
     early = gated.plan("2024-03-08").night.last
     assert early is not None
     assert early.obstacle == "its model was trained on events after this date"
+    for ds, starts_warm in (("2024-03-08", False), (SECOND, True)):
+        training = gated.plan(ds, "model.training.warm_start=true").training
+        assert training is not None
+        assert (training.warm_start is not None) == starts_warm
 
 
 def test_a_night_starts_from_the_last_one(gated: Gated, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,6 +182,21 @@ def test_keep_makes_the_tables_with_the_last_nights_model(gated: Gated) -> None:
     plan = gated.plan("2024-03-11")
     assert plan.night.last is not None
     assert plan.night.last.bundle.uri == str(gated.output / kept["bundle"])
+
+
+def test_keep_does_not_take_a_model_that_is_no_better(gated: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worse than popularity, which the last night's model is, too, and more so."""
+    figures = dict.fromkeys(("heldout_ndcg_at_10", "heldout_recall_at_10", "heldout_recall_at_100"), 0.1)
+    shared = {"criterion": "heldout_recall_at_100", "queries": 1, "targets": 1, "new": figures, "other": figures}
+    compared = {"popularity": {**shared, "worse": True}, "last": {**shared, "worse": False, "remark": None}}
+    monkeypatch.setattr("recbatch.work.gate._compare", lambda *_: (compared, {}))
+    night = gated.plan(SECOND, "gate.on_failure=keep").night
+    for _ in range(2):  # the second time from the verdict that is there
+        with pytest.raises(
+            RecbatchError, match=r"worse than popularity's .* keep, but the last night's model .* no better"
+        ):
+            pass_gate(night, lambda: pytest.fail("nothing is to be read"))
+    assert read_verdict(night)["used"] == "new"
 
 
 def test_a_night_that_keeps_resumes_with_what_it_kept(gated: Gated, monkeypatch: pytest.MonkeyPatch) -> None:

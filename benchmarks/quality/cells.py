@@ -19,7 +19,10 @@ Kind = Literal["two-tower", "peer", "search"]
 _EVALUATION = ("recbatch/interactions", "recbatch/splits*", "recbatch/metrics*", "recbatch/evaluation")
 _CODE: dict[Kind, tuple[str, ...]] = {
     "two-tower": (*_EVALUATION, "recbatch/model", "benchmarks/quality/measuring.py"),
-    "peer": (*_EVALUATION, *(f"benchmarks/quality/{name}.py" for name in ("measuring", "exchange", "markov"))),
+    "peer": (
+        *_EVALUATION,
+        *(f"benchmarks/quality/{name}.py" for name in ("measuring", "exchange", "markov", "genres")),
+    ),
     "search": (*_EVALUATION, *(f"benchmarks/quality/{name}.py" for name in ("searching", "exchange", "markov"))),
 }
 """What the figure of a cell comes from; of recbatch.config it is the resolved configuration, see :func:`cell_key`."""

@@ -1,4 +1,4 @@
-"""A cell's process: with a limit of time and of memory, and what it took."""
+"""A cell's process: with a limit of time and of memory. What memory it took, it says itself."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from benchmarks.quality.protocols import MEMORY_BYTES
 
 Status = Literal["done", "failed", "time"]
 
-_POLL_SECONDS = 0.05
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -30,14 +28,13 @@ class Outcome:
         status: ``done``, ``failed``, or stopped because its ``time`` was up.
         result: what it wrote, or None.
         message: the last lines of its error output where it failed.
-        wall_seconds, peak_bytes: how long it took, and its largest resident memory (of it or one process it started).
+        wall_seconds: how long it took.
     """
 
     status: Status
     result: dict[str, Any] | None
     message: str
     wall_seconds: float
-    peak_bytes: int
 
 
 def run_child(module: str, task: dict[str, Any], seconds: float) -> Outcome:
@@ -56,31 +53,20 @@ def run_child(module: str, task: dict[str, Any], seconds: float) -> Outcome:
                 start_new_session=True,
                 preexec_fn=_limit_memory,
             )
+            stopped = False
             try:
-                code, usage, stopped = _wait(process, started + seconds)
-            except BaseException:
+                code = process.wait(seconds)
+            except BaseException as error:
                 os.killpg(process.pid, signal.SIGKILL)
-                raise
-        wall, peak = time.monotonic() - started, usage.ru_maxrss * 1024
+                code, stopped = process.wait(), True
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+        wall = time.monotonic() - started
         if code == 0:
-            return Outcome("done", json.loads(made.read_text()), "", wall, peak)
+            return Outcome("done", json.loads(made.read_text()), "", wall)
         said = errors.read_text(errors="replace").strip().splitlines()[-8:]
-        return Outcome("time" if stopped else "failed", None, "\n".join(said) or f"exit code {code}", wall, peak)
+        return Outcome("time" if stopped else "failed", None, "\n".join(said) or f"exit code {code}", wall)
 
 
 def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-
-
-def _wait(process: subprocess.Popen[bytes], deadline: float) -> tuple[int, resource.struct_rusage, bool]:
-    """(exit code, resources of the process and those it waited for, whether it was stopped at the deadline)."""
-    stopped = False
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, usage, stopped
-        if not stopped and time.monotonic() > deadline:
-            stopped = True
-            os.killpg(process.pid, signal.SIGKILL)
-        time.sleep(_POLL_SECONDS)

@@ -3,8 +3,11 @@
 ``python -m benchmarks.quality.choosing CONFIG PROTOCOL [--ml1m DIR] [--by-title] [--splits N] [--set KEY=VALUE ...]
 [--try "KEY=VALUE KEY=VALUE ..." ...]``
 
-Validation data is the protocol once more, inside of the training data of splits that are not those of the benchmark's
-cells: nothing that a cell is measured on is looked at. Each variant is a line in
+Validation data is the protocol once more, inside of the training data of splits with other seeds (500 and on) than the
+benchmark's cells. Where the protocol is not random (C, D) there is but one split, and no event that a cell is measured
+on is looked at. Splits of a random protocol overlap: an event that is held out in a cell's split is in most of these
+splits' training data, so that some of the validation targets are test events of a cell. What is chosen here was thus
+not chosen blind to them; no cell's test *score* was looked at. Each variant is a line in
 ``results/search/recbatch-PROTOCOL.jsonl``.
 """
 
@@ -27,7 +30,7 @@ from recbatch.config.load import load_config
 from recbatch.evaluation import evaluate_lists, make_task, varies_by_event
 
 _FIRST_SPLIT = 500
-"""Far from the splits that cells are measured on."""
+"""Not the seed of a cell's split. Splits of a random protocol overlap all the same, see above."""
 
 
 def score(config_path: str, protocol: str, words: list[str], splits: int) -> dict[str, Any]:

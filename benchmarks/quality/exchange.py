@@ -3,12 +3,14 @@
 A peer is called as ``python -m <module> FOLDER JOBS``. FOLDER holds ``train.npz`` and ``queries.npz`` as
 :func:`recbatch.evaluation.write_task` writes them; JOBS is JSON: ``[{"model": ..., "parameters": {...}, "seed": 0,
 "out": "lists-0.npy"}]``. Each job is done in turn and leaves FOLDER/out, int32 [queries, 100], best first, -1 at the
-end of a short list, and the seconds it took in FOLDER/out.json.
+end of a short list, and what it took in FOLDER/out.json: ``seconds``, and ``peak_bytes`` of the process so far. A job
+that fails leaves no such file, but its reason in FOLDER/out.failed.txt, and the next one is done.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -144,12 +146,25 @@ Model = Callable[[Exchange, dict[str, Any], int], "NDArray[np.int32]"]
 """Fits a model with its parameters and a seed, and gives the lists [q, 100]."""
 
 
+def peak_bytes() -> int:
+    """The largest resident memory of this process, without what its parent held when it was forked (``VmHWM``)."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
 def run_jobs(models: dict[str, Model]) -> None:
     """Do what the command line says with ``models`` by name. A job whose parameters cannot be used says so, alone."""
     folder = Path(sys.argv[1])
     task = read_exchange(folder)
     for job in json.loads(sys.argv[2]):
         started = time.monotonic()
-        np.save(folder / job["out"], models[job["model"]](task, job["parameters"], job["seed"]))
-        facts = {"seconds": round(time.monotonic() - started, 2)}
+        try:
+            lists = models[job["model"]](task, job["parameters"], job["seed"])
+        except Exception as error:  # whatever a library raises: the other jobs have other parameters
+            reason = f"{type(error).__name__}: {error}"
+            print(f"{job['model']} {job['parameters']} failed: {reason}", file=sys.stderr, flush=True)
+            (folder / f"{job['out']}.failed.txt").write_text(reason)
+            continue
+        np.save(folder / job["out"], lists)
+        facts = {"seconds": round(time.monotonic() - started, 2), "peak_bytes": peak_bytes()}
         (folder / f"{job['out']}.json").write_text(json.dumps(facts))

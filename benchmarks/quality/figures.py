@@ -12,6 +12,7 @@ from benchmarks.quality.peers import PEERS
 from benchmarks.quality.running import Made
 from benchmarks.quality.systems import PUBLISHED, SYSTEMS, TABLES, Published, Table
 from benchmarks.quality.targets import BEST_PEER, Target
+from recbatch.evaluation import PROTOCOLS
 from recbatch.metrics import Difference, compare
 
 REASONS: Mapping[str, str] = {
@@ -60,9 +61,11 @@ class Line:
         return [made for made in self.cells if made.result is not None]
 
 
-def label_of(system: str) -> str:
-    """A system's name on the page."""
-    return SYSTEMS[system].label if system in SYSTEMS else PEERS[system].label
+def label_of(system: str, protocol: str) -> str:
+    """A system's name in a protocol's table."""
+    if system in SYSTEMS:
+        return SYSTEMS[system].label
+    return PEERS[system].labels.get(protocol, PEERS[system].label)
 
 
 class Figures:
@@ -88,7 +91,7 @@ class Figures:
         names = list(dict.fromkeys(name for result in results for name in result["figures"]))
         return Line(
             system,
-            label_of(system),
+            label_of(system, protocol),
             cells,
             {
                 name: _mean([result["figures"][name] for result in results if name in result["figures"]])
@@ -131,7 +134,7 @@ class Reproduction:
         line: our model.
         published: who printed what.
         figure: name of the figure; empty where none was printed.
-        verdict: ``yes``, ``yes, better``, ``no``, or why it cannot be said.
+        verdict: ``yes``, ``yes, better: `` and why, ``no``, or why it cannot be said.
     """
 
     line: Line
@@ -162,7 +165,7 @@ def _reproduced(row: Reproduction) -> str:
         return row.line.not_run or "no figure to compare"
     if abs(row.difference) <= row.published.tolerance:
         return "yes"
-    return "yes, better" if row.difference > 0 else "no"
+    return f"yes, better: {row.published.reason}" if row.difference > 0 else "no"
 
 
 @dataclass(frozen=True)
@@ -172,53 +175,86 @@ class Verdict:
     Attributes:
         target: what was wanted.
         line: our model.
+        ours: its mean, against a rival over the seeds that both have; None where it is not there.
         wanted: the number that had to be reached; None where what it is compared with is not there.
         rival: the peer that set it; None for a fixed number.
-        met: None where it cannot be said.
+        met: None where it cannot be said, because
+        unknown: something did not run: what, in words; empty where it can be said.
         test: the paired bootstrap against the rival where the target wants one.
     """
 
     target: Target
     line: Line
+    ours: float | None
     wanted: float | None
     rival: Line | None
     met: bool | None
+    unknown: str
     test: Difference | None
 
     @property
     def margin(self) -> float | None:
         """Ours less what was wanted."""
-        ours = self.line.means.get(self.target.column)
-        return None if ours is None or self.wanted is None else ours.value - self.wanted
+        return None if self.ours is None or self.wanted is None else self.ours - self.wanted
 
 
 def verdict(figures: Figures, target: Target) -> Verdict:
-    """Whether a target was met."""
+    """Whether a target was met. It cannot be said while a cell of ours, or of a peer that may set it, did not run."""
     line = figures.line(target.system, target.dataset, target.protocol)
-    rival = _rival(figures, target)
-    wanted = target.at_least
-    if wanted is None and rival is not None:
-        wanted = rival.means[target.column].value - target.slack
-    ours = line.means.get(target.column)
-    if ours is None or wanted is None:
-        return Verdict(target, line, wanted, rival, None, None)
+    peers = _rivals(figures, target)
+    rival = _best_in(target.column, peers, line)
+    ours, theirs = _on_common_seeds(target.column, line, rival)
+    wanted = target.at_least if theirs is None else theirs - target.slack
+    unknown = _unknown(target.column, line, peers)
     test = _paired(line, rival, target.column) if target.significant and rival is not None else None
-    met = ours.value >= wanted if not target.significant else ours.value > wanted
+    if unknown or ours is None or wanted is None:
+        return Verdict(target, line, ours, wanted, rival, None, unknown or "not run (nothing to compare with)", test)
+    met = ours >= wanted if not target.significant else ours > wanted
     if target.significant:
         met = met and test is not None and test.p < _SIGNIFICANT
-    return Verdict(target, line, wanted, rival, met, test)
+    return Verdict(target, line, ours, wanted, rival, met, "", test)
 
 
-def _rival(figures: Figures, target: Target) -> Line | None:
+def _rivals(figures: Figures, target: Target) -> list[Line]:
     if target.than is None:
-        return None
+        return []
     lines = figures.peers(target.dataset, target.protocol)
-    return _best_in(target.column, [line for line in lines if target.than in (BEST_PEER, line.system)])
+    return [line for line in lines if target.than in (BEST_PEER, line.system)]
 
 
-def _best_in(column: str, lines: Sequence[Line]) -> Line | None:
-    there = [line for line in lines if column in line.means]
-    return max(there, key=lambda line: line.means[column].value, default=None)
+def _unknown(column: str, line: Line, peers: Sequence[Line]) -> str:
+    """What is missing for a verdict, in words; empty where nothing is."""
+    if line.not_run:
+        return line.not_run
+    missing = [f"{peer.label}: {peer.not_run}" for peer in peers if peer.not_run]
+    others = [peer.label for peer in peers if not peer.not_run and _on_common_seeds(column, line, peer)[1] is None]
+    return "; ".join([*missing, *(f"{label}: measured on other splits" for label in others)])
+
+
+def _on_common_seeds(column: str, line: Line, rival: Line | None) -> tuple[float | None, float | None]:
+    """(mean of ours, mean of the rival's) over the seeds that both have; without a rival all of ours.
+
+    Where the protocol has but one split, seeds are those of the trainings, and all of either side count.
+    """
+    ours = _by_seed(column, line)
+    theirs = {} if rival is None else _by_seed(column, rival)
+    if rival is not None and any(PROTOCOLS[made.cell.protocol].random for made in rival.cells):
+        both = ours.keys() & theirs.keys()
+        ours, theirs = ({seed: side[seed] for seed in both} for side in (ours, theirs))
+    first, second = (float(np.mean(list(side.values()))) if side else None for side in (ours, theirs))
+    return first, second
+
+
+def _by_seed(column: str, line: Line) -> dict[int, float]:
+    found = {made.cell.seed: made.result["figures"].get(column) for made in line.cells if made.result is not None}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _best_in(column: str, peers: Sequence[Line], line: Line) -> Line | None:
+    """The peer with the best mean over the seeds that it has in common with ``line``."""
+    values = {peer.system: _on_common_seeds(column, line, peer)[1] for peer in peers}
+    there = [peer for peer in peers if values[peer.system] is not None]
+    return max(there, key=lambda peer: values[peer.system] or 0.0, default=None)
 
 
 @dataclass(frozen=True)
@@ -233,14 +269,14 @@ class Comparison:
 
 
 def comparisons(figures: Figures) -> list[Comparison]:
-    """Each of our models in B and C, in every compared figure that has both sides."""
+    """Each of our models in B, C and N, in every compared figure that has both sides."""
     found = []
     for table in TABLES:
         peers = figures.peers(table.dataset, table.protocol)
-        for name in table.systems if table.protocol in "BC" else ():
+        for name in table.systems if table.protocol in "BCN" else ():
             line = figures.line(name, table.dataset, table.protocol)
             for column in COMPARED:
-                rival = _best_in(column, peers)
+                rival = _best_in(column, peers, line)
                 test = None if rival is None else _paired(line, rival, column)
                 if rival is not None and test is not None:
                     found.append(Comparison(table, line, rival, column, test))

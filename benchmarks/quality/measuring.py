@@ -16,11 +16,14 @@ import numpy as np
 
 from benchmarks.quality.cells import ROOT, Cell
 from benchmarks.quality.environments import peer_environment, python_of
+from benchmarks.quality.exchange import peak_bytes
+from benchmarks.quality.genres import genre_popularity
 from benchmarks.quality.peers import PEERS, Parameters, Peer
 from benchmarks.quality.protocols import USES
 from recbatch.config.columns import feature_columns
 from recbatch.config.load import load_config
 from recbatch.config.models import Config
+from recbatch.errors import RecbatchError
 from recbatch.evaluation import BASELINES, Result, Task, evaluate_lists, make_task, write_task
 from recbatch.interactions import ReadSpec, load_tables, plan_slices, resolve_inputs
 from recbatch.metrics import UserSums
@@ -29,6 +32,9 @@ from recbatch.run import fingerprint
 
 COMPARED = ("hit@10", "hit@100", "ndcg@10")
 """The metrics whose sums over users are kept, so that two systems can be compared user by user."""
+
+
+_IN_THIS_PROCESS = {**BASELINES, "genre popularity": genre_popularity}
 
 
 def cell_of(values: dict[str, Any]) -> Cell:
@@ -87,7 +93,8 @@ def run_peer(
         seconds: after which it is stopped; what it has done by then counts.
 
     Returns:
-        For each trial ``lists`` and ``seconds``, or None where it was not reached.
+        For each trial ``lists``, ``seconds`` and ``peak_bytes``; or ``failed`` with the reason; or None where it was
+        not reached, be it that the time was up or that the process died.
     """
     write_task(task, folder)
     outs = [f"lists-{number}.npy" for number in range(len(trials))]
@@ -98,24 +105,34 @@ def run_peer(
     assert peer.module is not None  # the baselines run in this process
     words = [str(python_of(peer.environment)), "-m", peer.module, str(folder), json.dumps(jobs)]
     try:
-        subprocess.run(words, cwd=ROOT, env=peer_environment(peer.environment), timeout=seconds, check=True)
+        done = subprocess.run(words, cwd=ROOT, env=peer_environment(peer.environment), timeout=seconds, check=False)
+        if done.returncode:
+            print(f"{peer.label}: its process ended with code {done.returncode}", file=sys.stderr)
     except subprocess.TimeoutExpired:
-        print(f"{peer.label}: stopped after {seconds} seconds")
+        print(f"{peer.label}: stopped after {seconds} seconds", file=sys.stderr)
     return [_made(folder, out) for out in outs]
 
 
 def _made(folder: Path, name: str) -> dict[str, Any] | None:
-    facts = folder / f"{name}.json"  # written after the lists
+    facts, failed = folder / f"{name}.json", folder / f"{name}.failed.txt"  # written after the lists; instead of them
+    if failed.exists():
+        return {"failed": failed.read_text()}
     return {"lists": np.load(folder / name), **json.loads(facts.read_text())} if facts.exists() else None
 
 
 def measure_peer(cell: Cell, task: Task, folder: Path) -> dict[str, Any]:
-    """Lists of a peer with the cell's parameters, and what was found out on the way."""
+    """Lists of a peer with the cell's parameters, and what was found out on the way.
+
+    Raises:
+        RecbatchError: the peer failed.
+    """
     peer = PEERS[cell.system]
     if peer.module is None:
-        return {"lists": BASELINES[peer.model](task)}
+        return {"lists": _IN_THIS_PROCESS[peer.model](task)}
     made = run_peer(peer, task, folder, [dict(cell.parameters)], cell.seed)[0]
-    assert made is not None  # a peer that fails ends this process
+    if made is None or "failed" in made:
+        reason = "its process ended without lists" if made is None else made["failed"]
+        raise RecbatchError(f"{peer.label} with {dict(cell.parameters)}: {reason}")
     return made
 
 
@@ -159,7 +176,8 @@ def main(given: Path, made: Path) -> None:
     lists = found.pop("lists")
     measured = evaluate_lists(task, lists, repetitions=0)
     result = {"figures": figures_of(cell.protocol, measured), "sums": packed_sums(measured.splits[0])}
-    made.write_text(json.dumps({**result, "counts": task.counts, **found}))
+    peak = max(peak_bytes(), found.pop("peak_bytes", 0))  # of this process, or of the peer's
+    made.write_text(json.dumps({**result, "counts": task.counts, **found, "peak_bytes": peak}))
 
 
 if __name__ == "__main__":

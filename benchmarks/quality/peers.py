@@ -43,7 +43,7 @@ class Peer:
 
     Attributes:
         label: its name on the page.
-        module: ``python -m`` of its program; None: one of :data:`recbatch.evaluation.BASELINES`.
+        module: ``python -m`` of its program; None: a baseline in the process of the cell, see :mod:`.measuring`.
         model: its name in that program.
         protocols: where it takes part.
         environment: folder of its lock under benchmarks/quality; None: this process' own environment.
@@ -51,6 +51,7 @@ class Peer:
         starts: parameters that are tried first (fixed ones alone where ``space`` is empty).
         seeded: whether another seed can give another result on the same split.
         datasets: where it takes part.
+        labels: protocol -> its name on the page there, where it is another.
     """
 
     label: str
@@ -62,6 +63,7 @@ class Peer:
     starts: Sequence[Parameters] = ({},)
     seeded: bool = False
     datasets: Sequence[str] = ("movielens-100k",)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def trials(self, count: int, seed: int) -> list[Parameters]:
         """``count`` points: the starts, then points drawn with ``seed``. Without a space its one point."""
@@ -75,7 +77,15 @@ class Peer:
 _BOTH = ("movielens-100k", "movielens-1m")
 
 PEERS: dict[str, Peer] = {
-    "popularity": Peer("popularity", None, "popularity", "ABCDSUNI", datasets=_BOTH),
+    "popularity": Peer(
+        "popularity",
+        None,
+        "popularity",
+        "ABCDSUNI",
+        datasets=_BOTH,
+        labels={"N": "popularity (new items have none: a random order)"},
+    ),
+    "genre-popularity": Peer("popularity of the item's genres", None, "genre popularity", "N"),
     "recent-popularity": Peer("recent popularity (30 days)", None, "recent popularity", "D"),
     "markov": Peer(
         "Markov window",

@@ -14,7 +14,9 @@ from recbatch.evaluation.protocols import PROTOCOLS
 _QUICK_PROTOCOLS = "BACD"
 _QUICK_REPRODUCED = ("basic", "context-without", "context")
 _QUICK_PEERS = ("popularity", "recent-popularity", "markov", "knn", "ials", "ease")
-_LARGE_REPEATS = 3
+_LARGE_FIRST = 3
+"""Splits or seeds of MovieLens 1M that are made before the long trainings of MovieLens 100K; the others come last."""
+
 _SMALL, _LARGE = "movielens-100k", "movielens-1m"
 
 
@@ -47,17 +49,22 @@ def plan(*, quick: bool, seed: int) -> list[Planned]:
     planned += _reproductions(_SMALL, quick=quick, seed=seed, only=_QUICK_REPRODUCED if quick else None, long=False)
     if not quick:
         for table in TABLES:
-            if table.protocol not in _QUICK_PROTOCOLS or table.dataset == _LARGE:
+            if table.protocol not in _QUICK_PROTOCOLS and table.dataset == _SMALL:
                 planned += _of_peers(table, quick=quick, seed=seed)
-        large = [
-            part for table in TABLES if table.dataset == _LARGE for part in _of_systems(table, quick=False, seed=seed)
-        ]
-        large += _reproductions(_LARGE, quick=False, seed=seed, only=None, long=False)
-        planned += sorted(
-            large, key=lambda part: part.cell.seed
-        )  # one seed of everything before the second of anything
+        large = _large(seed)
+        planned += [part for part in large if part.cell.seed < seed + _LARGE_FIRST]
         planned += _reproductions(_SMALL, quick=False, seed=seed, only=None, long=True)
+        planned += [part for part in large if part.cell.seed >= seed + _LARGE_FIRST]
     return _without_doubles(planned)
+
+
+def _large(seed: int) -> list[Planned]:
+    """MovieLens 1M: one seed of everything, searches and peers first, before the second of anything."""
+    tables = [table for table in TABLES if table.dataset == _LARGE]
+    found = [part for table in tables for part in _of_peers(table, quick=False, seed=seed)]
+    found += [part for table in tables for part in _of_systems(table, quick=False, seed=seed)]
+    found += _reproductions(_LARGE, quick=False, seed=seed, only=None, long=False)
+    return sorted(found, key=lambda part: part.cell.seed)
 
 
 def _of_peers(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
@@ -75,7 +82,7 @@ def _of_peers(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
         else:
             search, cell = None, replace(cell, parameters=dict(peer.starts[0]))
         alike = not PROTOCOLS[table.protocol].random and not peer.seeded  # then another seed is the same again
-        for repeat in range(1 if alike else _repeats(table.dataset, table.protocol, quick=quick)):
+        for repeat in range(1 if alike else _repeats(table.protocol, quick=quick)):
             yield Planned(replace(cell, seed=seed + repeat), search)
 
 
@@ -88,7 +95,7 @@ def _of_systems(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
 
 def _of_system(name: str, protocol: str, *, quick: bool, seed: int) -> Iterator[Planned]:
     system = SYSTEMS[name]
-    repeats = _repeats(system.dataset, protocol, quick=quick)
+    repeats = _repeats(protocol, quick=quick)
     for repeat in range(repeats if system.repeats is None or quick else min(system.repeats, repeats)):
         cell = _cell("two-tower", name, system.dataset, protocol, seed + repeat)
         training = f"model.training.seed={42 + seed + repeat}"
@@ -109,11 +116,8 @@ def _cell(kind: Kind, name: str, dataset: str, protocol: str, seed: int) -> Cell
     return Cell(kind, name, dataset, protocol, seed, READING, overrides)
 
 
-def _repeats(dataset: str, protocol: str, *, quick: bool) -> int:
-    use = USES[protocol]
-    if quick:
-        return use.quick_repeats
-    return min(use.repeats, _LARGE_REPEATS) if dataset == _LARGE else use.repeats
+def _repeats(protocol: str, *, quick: bool) -> int:
+    return USES[protocol].quick_repeats if quick else USES[protocol].repeats
 
 
 def _without_doubles(planned: list[Planned]) -> list[Planned]:

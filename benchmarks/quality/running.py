@@ -120,7 +120,7 @@ class Runner:
         outcome = self._child(_MODULES[cell.kind], task, left)
         if outcome.result is None:
             return Made(cell, "time" if outcome.status == "time" else "failed", message=outcome.message)
-        result = outcome.result | {"wall_seconds": round(outcome.wall_seconds, 1), "peak_bytes": outcome.peak_bytes}
+        result = outcome.result | {"wall_seconds": round(outcome.wall_seconds, 1)}
         self._store.keep(cell, key, result)
         return Made(cell, "done", result)
 

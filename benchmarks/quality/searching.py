@@ -2,8 +2,11 @@
 
 ``python -m benchmarks.quality.searching TASK.json RESULT.json``
 
-A validation task is the protocol applied once more, to the training data of the first split: nothing that any cell is
-measured on in that split is seen.
+A validation task is the protocol applied once more, to the training data of the first split. Nothing that the first
+split is measured on is seen, and where the protocol is not random (C, D) every split is this one. The further splits of
+a random protocol are measured on other events, and most of these are in the training data of the first split: the
+parameters were chosen with a part of them as validation targets. Each further split is fitted to its own training data
+alone, but its parameters are not blind to its test events.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ _TRIALS_SEED = 77
 
 
 def validation_tasks(protocol: str, data: TrainingData, seed: int, count: int) -> list[Task]:
-    """The protocol ``count`` times inside the training data of its split ``seed``."""
+    """The protocol ``count`` times inside the training data of its split ``seed``, blind to its test events."""
     outer = make_task(protocol, data, seed)
     return [make_task(protocol, outer.train, VALIDATION_SEED + seed + number) for number in range(count)]
 
@@ -48,11 +51,12 @@ def search(cell: Cell, tasks: Sequence[Task], folder: Path, seconds: float) -> d
         seconds: for all of it. A point that a slow peer does not reach on every task does not count.
 
     Returns:
-        ``log`` with a row per point (trial, parameters, score, figures, seconds), ``best`` (its parameters), its
-        ``score``, ``objective`` and the number of ``validations``.
+        ``log`` with a row per point (trial, parameters, score, figures, seconds; of one that failed trial, parameters
+        and the reason, ``failed``), ``best`` (the best one's parameters), its ``score``, ``objective`` and the number
+        of ``validations``.
 
     Raises:
-        RecbatchError: no point was reached in time.
+        RecbatchError: no point was done in time.
     """
     peer, objective = PEERS[cell.system], USES[cell.protocol].objective
     trials = peer.trials(cell.trials, _TRIALS_SEED + cell.seed)
@@ -63,7 +67,10 @@ def search(cell: Cell, tasks: Sequence[Task], folder: Path, seconds: float) -> d
     log: list[dict[str, Any]] = []
     for number, of_trial in enumerate(zip(*made, strict=True)):
         reached = [part for part in of_trial if part is not None]
-        if len(reached) < len(tasks):
+        failures = [part["failed"] for part in reached if "failed" in part]
+        if failures:
+            log.append({"trial": number, "parameters": trials[number], "failed": failures[0]})
+        if failures or len(reached) < len(tasks):
             continue
         found = [
             figures_of(cell.protocol, evaluate_lists(task, part["lists"], repetitions=0))
@@ -73,9 +80,11 @@ def search(cell: Cell, tasks: Sequence[Task], folder: Path, seconds: float) -> d
         took = round(sum(part["seconds"] for part in reached), 2)
         row = {"trial": number, "parameters": trials[number], "score": figures[objective]}
         log.append(row | {"figures": figures, "seconds": took})
-    if not log:
-        raise RecbatchError(f"{peer.label}: no trial was done in {seconds:.0f} seconds")
-    best = max(log, key=lambda row: row["score"])
+    done = [row for row in log if "score" in row]
+    if not done:
+        why = f"; the first that failed: {log[0]['failed']}" if log else ""
+        raise RecbatchError(f"{peer.label}: no trial was done in {seconds:.0f} seconds{why}")
+    best = max(done, key=lambda row: row["score"])
     return {
         "log": log,
         "best": best["parameters"],

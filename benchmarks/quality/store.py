@@ -16,7 +16,7 @@ class Found:
     """A cell that is there.
 
     Attributes:
-        result: what :mod:`.measuring` or :mod:`.searching` made, with ``wall_seconds`` and ``peak_bytes``.
+        result: what :mod:`.measuring` or :mod:`.searching` made, with ``wall_seconds``.
         current: whether it was made from today's code, configuration and data.
     """
 

@@ -77,7 +77,7 @@ class TimestampFeature(Section):
 
     kind: Literal["timestamp"]
     bins: int = Field(0, ge=0)
-    """Embed the time cut into this many equal bins (0: not)."""
+    """Embed the time cut into this many equal bins: 0 (not) or at least 2."""
     dim: int = Field(32, gt=0)
     """Width of the embedding of the bin, of the hour and of the weekday, each."""
     normalized: bool = True
@@ -86,6 +86,17 @@ class TimestampFeature(Section):
     """Embed the hour of the day (UTC)."""
     weekday: bool = False
     """Embed the day of the week."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> TimestampFeature:
+        if self.bins == 1:
+            raise ValueError("bins is 1, which tells no time from another; say 0 or at least 2")
+        if not (self.bins or self.normalized or self.hour_of_day or self.weekday):
+            raise ValueError(
+                "nothing of the time is used: bins is 0, and normalized, hour_of_day and weekday are off; set one of "
+                "them, or remove the feature"
+            )
+        return self
 
 
 class HistoryFeature(Section):

@@ -84,7 +84,7 @@ class Gate(Section):
     the most positives. An empty list compares with nothing."""
     on_failure: Literal["warn", "fail", "keep"] = "warn"
     """When the new model is worse: `warn` uses it all the same, `fail` ends the night, `keep` makes the tables with the
-    last night's model (and fails where there is none)."""
+    last night's model (and fails where there is none, or it is no better)."""
     tolerance: float = Field(0.05, ge=0, lt=1)
     """Worse is what reaches less than (1 - tolerance) times the other's figure. Fits to the same data that differ by
     the seed alone differ by some percent; `0` calls every smaller figure worse."""

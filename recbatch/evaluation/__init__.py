@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from recbatch.evaluation.baselines import BASELINES, popularity, random_order, recent_popularity
 from recbatch.evaluation.exchange import read_lists, write_task
 from recbatch.evaluation.making import make_task
-from recbatch.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
+from recbatch.evaluation.protocols import PROTOCOLS, Protocol, find_protocol, require_askers
 from recbatch.evaluation.ranking import best_of, rank_order, rank_scores, rank_vectors
 from recbatch.evaluation.results import Result, compare, compare_all, evaluate_lists, pool, pool_sums
 from recbatch.evaluation.task import WIDTH, Lists, Task
@@ -46,6 +46,7 @@ __all__ = [
     "rank_vectors",
     "read_lists",
     "recent_popularity",
+    "require_askers",
     "varies_by_event",
     "write_task",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from recbatch.config.nearest import closest
 from recbatch.errors import InputError
@@ -19,6 +20,7 @@ class Protocol:
         sentence: how it splits and asks, for help, tables and JSON.
         needs_times: it cannot do without timestamps.
         random: another seed gives another split.
+        entity: who asks: users or items.
     """
 
     letter: str
@@ -26,6 +28,7 @@ class Protocol:
     sentence: str
     needs_times: bool
     random: bool
+    entity: Literal["user", "item"] = "user"
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -92,6 +95,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "item asks for the second; every other item competes",
             needs_times=True,
             random=True,
+            entity="item",
         ),
     )
 }
@@ -110,6 +114,21 @@ def find_protocol(letter: str) -> Protocol:
     near = closest(letter, by_name)
     meant = f"did you mean {by_name[near]} ({near})?" if near else f"the protocols are {described(PROTOCOLS)}"
     raise InputError(f"--protocol: there is no protocol {letter!r}; {meant}")
+
+
+def require_askers(protocol: Protocol, entity: str, model: str) -> None:
+    """See that a model can be asked what a protocol asks; one of users can be asked by items, too.
+
+    Args:
+        protocol: whose queries.
+        entity: what the model's query tower embeds, ``user`` or ``item``.
+        model: what to call it.
+
+    Raises:
+        InputError: the model asks by items, the protocol by users.
+    """
+    if entity == "item" and protocol.entity == "user":
+        raise InputError(f"{model} asks by items, protocol {protocol.letter} by users; evaluate it with --protocol I")
 
 
 def described(letters: Sequence[str] | dict[str, Protocol]) -> str:

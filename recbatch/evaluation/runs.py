@@ -12,7 +12,7 @@ from typing import Any, Literal
 from recbatch.config.models import Model
 from recbatch.evaluation.baselines import BASELINES
 from recbatch.evaluation.making import make_task
-from recbatch.evaluation.protocols import PROTOCOLS, Protocol
+from recbatch.evaluation.protocols import PROTOCOLS, Protocol, require_askers
 from recbatch.evaluation.results import Result, compare_all, evaluate_lists, pool
 from recbatch.evaluation.task import Lists, Task
 from recbatch.model import Bundle, TrainingData, load_bundle, train_bundle
@@ -125,12 +125,13 @@ def run_protocol(letter: str, data: TrainingData, subject: Subject, seeds: Seque
     training elsewhere; a given bundle is then measured once.
 
     Raises:
-        InputError: see :func:`recbatch.evaluation.make_task`.
+        InputError: see :func:`recbatch.evaluation.make_task`, or the model asks by items and the protocol by users.
         RecbatchError: the training failed.
     """
     from recbatch.evaluation.two_towers import varies_by_event
 
     protocol = PROTOCOLS[letter]
+    require_askers(protocol, subject.model.query_entity, "the model")
     per_event = letter == "A" and varies_by_event(subject.model, list(subject.context))
     if subject.given is not None and not protocol.random:
         seeds = seeds[:1]

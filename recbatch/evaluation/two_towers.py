@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recbatch.config.models import Model
-from recbatch.errors import InputError
 from recbatch.evaluation.baselines import popularity
+from recbatch.evaluation.protocols import find_protocol, require_askers
 from recbatch.evaluation.ranking import rank_vectors
 from recbatch.evaluation.task import Lists, Task
 from recbatch.model import Bundle, Tower, load_bundle
@@ -73,10 +73,7 @@ def embed_task(task: Task, bundle: Bundle) -> Embedded:
     candidate = Tower(bundle.folder / "candidate", towers["candidate"])
     candidates, known_candidates = _embed(candidate, task.candidates)
     asks_by = towers["query"]["entity"]
-    if task.entity == "user" and asks_by == "item":
-        raise InputError(
-            f"the model {bundle.uri} asks by items, protocol {task.protocol} by users; evaluate it with --protocol I"
-        )
+    require_askers(find_protocol(task.protocol), asks_by, f"the model {bundle.uri}")
     if task.entity == "item" and asks_by == "user":
         candidates = _unit(candidates, bias)
         asking = task.seen_item  # in item pairs each query's one removed candidate is the item that asks

@@ -17,7 +17,7 @@ from recbatch.config.columns import feature_columns
 from recbatch.config.load import load_config
 from recbatch.config.models import Config
 from recbatch.errors import InputError
-from recbatch.evaluation import find_protocol
+from recbatch.evaluation import find_protocol, require_askers
 from recbatch.interactions import ReadSpec, load_tables, plan_slices, resolve_inputs
 from recbatch.launch.bundles import look_at
 from recbatch.launch.prepare import require_writable
@@ -58,12 +58,14 @@ def evaluate(
         RecbatchError: a training failed.
     """
     started = time.monotonic()
-    letters = list(dict.fromkeys(find_protocol(letter).letter for letter in protocols))
+    chosen = {protocol.letter: protocol for protocol in map(find_protocol, protocols)}
     config = load_config(config_path, overrides)
     target = None if output is None else _output_file(output)
     given = None if model is None else look_at(model, "--model")
     towers = config.model if given is None else given.model
-    data, counts = _read(config, [config.model if given is None else given.model])
+    for protocol in chosen.values():
+        require_askers(protocol, towers.query_entity, "the config's model" if given is None else f"the model {model}")
+    data, counts = _read(config, [towers])
 
     # TensorFlow takes seconds to import: not before it is needed.
     from recbatch.evaluation.runs import Subject, run_protocol
@@ -81,7 +83,7 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="recbatch-evaluate-") as work:
         bundle = None if given is None else load_bundle(given.reference.uri)
         subject = Subject(towers, config.inputs.interactions.context, Path(work), bundle)
-        for letter in letters:
+        for letter in chosen:
             report = run_protocol(letter, data, subject, range(seed, seed + splits))
             document["protocols"][letter] = report.as_json()
             show_report(report)

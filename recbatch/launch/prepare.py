@@ -97,9 +97,11 @@ def prepare_night(
     training = None
     if given is None:
         warm = config.model.training.warm_start
-        job = training_job(config, inputs, as_of_us, found[1] if found and warm else None)
-        if warm and found is None:
-            log.info("%s: the fit starts cold, there is no published date before", ds)
+        start = found[1] if warm and found and last and last.obstacle is None else None
+        job = training_job(config, inputs, as_of_us, start)
+        if warm and start is None:
+            reason = "there is no published date before" if last is None else last.obstacle
+            log.info("%s: the fit starts cold: %s", ds, reason)
         training = replace(job, target=storage.join(output, "_models", job.name))
         default = BundleRef(training.target, config.model.query_entity)
     else:

@@ -174,3 +174,19 @@ def target_weights(training: Training, train: Events) -> NDArray[np.float32]:
         age = (train.times_us.max() - train.times_us) / _DAY_US
         weights = weights * 0.5 ** (age / training.half_life_days)
     return (weights / weights.mean()).astype(np.float32)
+
+
+def popularity_start(
+    train: Events, weights: NDArray[np.float32], rows: NDArray[np.integer], num_rows: int
+) -> NDArray[np.float64]:
+    """[num_rows] where an item bias starts: log(1 + weight of an item's targets), by the rows of an embedding.
+
+    Args:
+        train: the events; what is no target (a held-out label, for one) is not counted.
+        weights: [n] of the events.
+        rows: [num_items] the row of each item; items that share one (the rare ones do) start at their mean.
+        num_rows: how many there are; those without items start at zero.
+    """
+    counted = weights if train.targets is None else weights * train.targets
+    totals = np.bincount(rows, np.bincount(train.items, counted, len(rows)), num_rows)
+    return np.log1p(totals / np.maximum(np.bincount(rows, minlength=num_rows), 1))

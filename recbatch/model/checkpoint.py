@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Mapping
@@ -17,13 +16,11 @@ _STATE = "state"
 
 def save_checkpoint(path: Path, state: Mapping[str, Any], arrays: Mapping[str, NDArray]) -> None:
     """Write ``state`` (JSON-able) and ``arrays`` to ``path``, whole or not at all."""
-    buffer = io.BytesIO()
     everything: dict[str, Any] = {_STATE: np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays}
-    np.savez(buffer, **everything)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.temporary")
     with temporary.open("wb") as stream:
-        stream.write(buffer.getbuffer())
+        np.savez(stream, **everything)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path)

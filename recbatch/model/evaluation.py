@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recbatch.config.models import EarlyStopping
 from recbatch.metrics import ndcg_at_k, recall_at_k, target_ranks
 from recbatch.model.data import Events
-from recbatch.model.encoded import EncodedData
+from recbatch.model.encoded import Arrays, EncodedData
 from recbatch.model.features import Bags
 from recbatch.model.histories import Histories, Shown, ranges
 from recbatch.model.towers import TowerModel
@@ -56,8 +56,11 @@ class HeldoutEvaluation:
         fresh = _first_of_pair(heldout, None if query.entity == "item" else train, num_items=len(place_of))
         events = _sample(np.flatnonzero(fresh))
         askers, query_of = self._queries(heldout, events)
-        self._users, self._inputs = heldout.users[askers], self._encode(heldout, askers)
-        warm = query.known(self._inputs).numpy()[query_of] if len(events) else np.zeros(0, bool)
+        self._users = heldout.users[askers]
+        of_events = data.event_arrays(heldout)
+        # In blocks: the embedded histories of all queries together would be gigabytes.
+        self._inputs = [self._encode(heldout, block, of_events) for block in _blocks(askers)]
+        warm = np.concatenate([query.known(inputs).numpy() for inputs in self._inputs])[query_of]
         self._query_of, self._targets = query_of[warm], place_of[heldout.items[events[warm]]]
         self.counts = {
             "heldout_events_evaluated": int(warm.sum()),
@@ -72,7 +75,7 @@ class HeldoutEvaluation:
         _, first, query_of = np.unique(heldout.users[events], return_index=True, return_inverse=True)
         return events[first], query_of
 
-    def _encode(self, heldout: Events, askers: NDArray[np.int64]) -> dict[str, Any]:
+    def _encode(self, heldout: Events, askers: NDArray[np.int64], of_events: Arrays) -> dict[str, Any]:
         users, shown = heldout.users[askers], Shown.nothing()
         if self._query.history_feature is not None:
             as_of = heldout.times_us if self._query.history_feature.train_on == "before" else None
@@ -80,7 +83,7 @@ class HeldoutEvaluation:
         return self._data.query_inputs(
             tf.constant(users),
             tf.constant(askers),
-            self._data.event_arrays(heldout),
+            of_events,
             Bags(*map(tf.constant, (shown.items, shown.rows, len(users), shown.age))),
         )
 
@@ -99,8 +102,9 @@ class HeldoutEvaluation:
 
     def vectors(self) -> tuple[tf.Tensor, tf.Tensor]:
         """(query vectors [num_queries, dim], candidate vectors [num_known_items, dim]) as the towers are now."""
-        candidates = self._candidate(self._data.candidate_inputs(tf.constant(self._items)))
-        return self._query(self._inputs), candidates
+        items = [self._data.candidate_inputs(tf.constant(block)) for block in _blocks(self._items)]
+        candidates = tf.concat([self._candidate(inputs) for inputs in items], axis=0)
+        return tf.concat([self._query(inputs) for inputs in self._inputs], axis=0), candidates
 
     def metrics(self) -> dict[str, float]:
         """``heldout_recall_at_10``, ``_100``, ``heldout_ndcg_at_10`` (per query); empty where nothing can be asked."""
@@ -153,6 +157,11 @@ def _first_of_pair(heldout: Events, train: Events | None, num_items: int) -> NDA
     if train is None:
         return first
     return first & ~np.isin(pairs, train.users.astype(np.int64) * num_items + train.items)
+
+
+def _blocks(array: NDArray) -> list[NDArray]:
+    """What is embedded at a time; one empty block of nothing."""
+    return [array[start : start + _BLOCK] for start in range(0, max(len(array), 1), _BLOCK)]
 
 
 def _sample(events: NDArray[np.int64]) -> NDArray[np.int64]:

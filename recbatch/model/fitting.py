@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recbatch.config.models import EarlyStopping, Model
 from recbatch.errors import RecbatchError
-from recbatch.model.batches import Batches, target_weights
+from recbatch.model.batches import Batches, popularity_start, target_weights
 from recbatch.model.checkpoint import load_checkpoint, save_checkpoint
 from recbatch.model.data import Events, Prepared
 from recbatch.model.encoded import EncodedData
@@ -29,7 +29,7 @@ from recbatch.model.optimizers import densified, make_optimizer
 from recbatch.model.progress import FitProgress, fit_progress
 from recbatch.model.towers import build_towers, trainable_variables
 
-_CHECKPOINT_SECONDS = 30.0
+_CHECKPOINT_SECONDS, _CHECKPOINT_TIMES = 30.0, 20.0  # apart: seconds, and times what the last one took
 _BATCH = {
     "users": tf.TensorSpec([None], tf.int32),
     "events": tf.TensorSpec([None], tf.int64),
@@ -103,9 +103,8 @@ class TwoTowerFit:
         weights = target_weights(self._training, train)
         if self.candidate.item_bias is not None:
             # As popularity has it: a step moves a weight by no more than the learning rate, and that is log-scale far.
-            often = np.bincount(train.items, weights, prepared.items.num_rows)
-            often = np.bincount(self._data.items["id"].numpy(), often, self.candidate.item_bias.shape[0])
-            self.candidate.item_bias.assign(np.log1p(often))
+            rows, bias = self._data.items["id"].numpy(), self.candidate.item_bias
+            bias.assign(popularity_start(train, weights, rows, bias.shape[0]))
         self._batches = Batches(
             train,
             histories,
@@ -134,7 +133,7 @@ class TwoTowerFit:
         self._seed = stable_seed(self._training.seed, name)
         self._checkpoint = work_folder / "checkpoints" / f"{name}.npz"
         self._logs = work_folder / "logs"
-        self._saved = time.monotonic()
+        self._save_at = time.monotonic() + _CHECKPOINT_SECONDS
         self._best: list[NDArray] = []
         self.on_evaluation: Callable[[int, dict[str, float]], None] | None = None
         """Called with (epochs that are done, held-out metrics) when the checkpoint holds both; may end the fit by
@@ -172,15 +171,12 @@ class TwoTowerFit:
                     f"training diverged: the loss is {loss} at step {state.step + 1}; lower "
                     f"model.training.learning_rate ({self._training.learning_rate}) or raise model.temperature"
                 )
-            state.step, state.step_in_epoch, state.loss_sum = (
-                state.step + 1,
-                state.step_in_epoch + 1,
-                state.loss_sum + loss,
-            )
+            state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
+            state.loss_sum += loss
             progress.step(state.step)
             if state.step >= most:
                 break
-            if time.monotonic() - self._saved > _CHECKPOINT_SECONDS:
+            if time.monotonic() > self._save_at:
                 self._save()
         values = {"loss": state.loss_sum / max(1, state.step_in_epoch)}
         state.epoch, state.step_in_epoch, state.loss_sum = state.epoch + 1, 0, 0.0
@@ -243,7 +239,6 @@ class TwoTowerFit:
         shown = tf.cast(tf.stack([batch["shown_rows"], batch["shown_columns"]], axis=1), tf.int64)
         corrected = self._training.logq and self.negatives != "full"
         if self.negatives != "in_batch":
-            margin = self._training.shown_margin
             return sampled_softmax(
                 queries,
                 candidates,
@@ -253,7 +248,7 @@ class TwoTowerFit:
                 shown,
                 temperature=self._temperature,
                 log_inclusion=batch["log_inclusion"] if corrected else None,
-                shown_offset=margin,
+                shown_offset=self._training.shown_margin,
                 hard_negatives=self._training.hard_negatives,
             )
         mask = None
@@ -264,22 +259,26 @@ class TwoTowerFit:
             there = tf.scatter_nd(shown, tf.ones([tf.shape(shown)[0]], tf.int32), [size, size])
             own = batch["items"][:, None] == batch["items"][None, :]
             mask = (tf.gather(there, batch["query_of"]) == 0) | own
+        # Only differences count in a softmax; TFRS clips at 1e-6, now that of the most frequent item.
+        inclusion = tf.exp(batch["log_inclusion"] - tf.reduce_max(batch["log_inclusion"])) if corrected else None
         return self._task(
             tf.gather(queries, batch["query_of"]),
             candidates,
             sample_weight=batch["weights"],
-            candidate_sampling_probability=tf.exp(batch["log_inclusion"]) if corrected else None,
+            candidate_sampling_probability=inclusion,
             candidate_ids=batch["items"],
             score_mask=mask,
             compute_metrics=False,
         )
 
     def _save(self) -> None:
-        self._saved = time.monotonic()
+        started = time.monotonic()
         arrays = {f"variable-{i}": variable.numpy() for i, variable in enumerate(self._variables)}
         arrays |= {f"optimizer-{i}": variable.numpy() for i, variable in enumerate(self._optimizer.variables)}
         arrays |= {f"best-{i}": array for i, array in enumerate(self._best)}
         save_checkpoint(self._checkpoint, vars(self.state), arrays)
+        now = time.monotonic()
+        self._save_at = now + max(_CHECKPOINT_SECONDS, _CHECKPOINT_TIMES * (now - started))
 
     def _resume(self) -> None:
         loaded = load_checkpoint(self._checkpoint)

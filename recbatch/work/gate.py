@@ -94,12 +94,17 @@ def _require_way_out(night: Night, verdict: Mapping[str, Any]) -> None:
             f"training; gate.on_failure: keep makes the night with the last one's model, warn with the new one all the "
             f"same, and gate.tolerance ({settings.tolerance}) says what counts as worse"
         )
-    if verdict["used"] != "last":
+    if verdict["used"] == "last":
+        return
+    if "last" in verdict["compared"]:
+        reason = f"the last night's model ({verdict['last']['ds']}) is no better than the new one"
+    else:
         why = "there is no published date before" if night.last is None else night.last.obstacle
-        raise RecbatchError(
-            f"{found}. gate.on_failure is keep, but there is no earlier model to keep: {why}. The night of {night.ds} "
-            f"is not made; gate.on_failure: warn makes it with the new model all the same"
-        )
+        reason = f"there is no earlier model to keep: {why}"
+    raise RecbatchError(
+        f"{found}. gate.on_failure is keep, but {reason}. The night of {night.ds} is not made; gate.on_failure: warn "
+        f"makes it with the new model all the same"
+    )
 
 
 def _judge(night: Night, load: Callable[[], TrainingData]) -> dict[str, Any]:
@@ -107,7 +112,9 @@ def _judge(night: Night, load: Callable[[], TrainingData]) -> dict[str, Any]:
     settings = night.config.gate
     compared, left_out = _compare(night, settings, load) if settings.worse_than else ({}, {})
     worse = [name for name in settings.worse_than if name in compared and compared[name]["worse"]]
-    keeps = bool(worse) and settings.on_failure == "keep" and night.last is not None and night.last.obstacle is None
+    usable = night.last is not None and night.last.obstacle is None
+    # A new model that is worse than popularity, but not than the last one, is not mended by the last one.
+    keeps = bool(worse) and settings.on_failure == "keep" and usable and ("last" in worse or "last" not in compared)
     verdict = {
         "worse_than": worse,
         "on_failure": settings.on_failure,

@@ -64,9 +64,12 @@ class PooledLayer(FeatureLayer):
         return self.strings(raw)
 
     def call(self, encoded: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        present = tf.cast(encoded != NULL, tf.float32)[:, :, None]
-        total = tf.reduce_sum(self.embedding(encoded) * present, axis=1)
-        return total / tf.maximum(tf.reduce_sum(present, axis=1), 1.0)
+        # Only what is there is embedded, as in a history: most rows are far shorter than the longest.
+        present = encoded != NULL
+        rows = tf.where(present)[:, 0]
+        vectors = self.embedding(tf.boolean_mask(encoded, present))
+        total = tf.math.unsorted_segment_sum(vectors, rows, tf.shape(encoded)[0])
+        return total / tf.maximum(tf.reduce_sum(tf.cast(present, tf.float32), axis=1, keepdims=True), 1.0)
 
 
 class MultiCategoryLayer(PooledLayer):
