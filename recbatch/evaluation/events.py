@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recbatch.errors import InputError
 from recbatch.model import TrainingData
+from recbatch.model.data import entity_table, row_numbers
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ def number_events(data: TrainingData, *, input_order: bool = False) -> AllEvents
             f"there is nothing to evaluate: none of the {data.interactions.num_rows} interactions is positive; check "
             f"the config's inputs.interactions and positives"
         )
-    users = _entities(data.users, table["user_id"])
-    items = _entities(data.items, table["item_id"])
-    user, item = _rows(table["user_id"], users), _rows(table["item_id"], items)
+    users = entity_table(data.users, table["user_id"])
+    items = entity_table(data.items, table["item_id"])
+    user, item = row_numbers(table["user_id"], users), row_numbers(table["item_id"], items)
     times = table["timestamp"].cast(pa.int64()).to_numpy() if "timestamp" in table.column_names else None
     keys = [user] if times is None else [times, user]
     order = np.lexsort(keys if input_order else [item, *keys])
@@ -94,21 +95,6 @@ def number_events(data: TrainingData, *, input_order: bool = False) -> AllEvents
         target = table["target"].combine_chunks().to_numpy(zero_copy_only=False)[order]
     times = None if times is None else times[order]
     return AllEvents(data, table.take(pa.array(order)), users, items, user[order], item[order], times, target)
-
-
-def _entities(table: pa.Table | None, ids: pa.ChunkedArray) -> pa.Table:
-    """The table, or one of ids alone, with a row for every one of ``ids``; sorted by id."""
-    named = pa.table({"id": pc.unique(ids).cast(pa.string())})
-    if table is not None:
-        table = table.set_column(table.schema.get_field_index("id"), "id", table["id"].cast(pa.string()))
-        added = named.filter(pc.invert(pc.is_in(named["id"], value_set=table["id"].combine_chunks())))
-        named = pa.concat_tables([table, added], promote_options="default")
-    return named.sort_by("id").combine_chunks()
-
-
-def _rows(ids: pa.ChunkedArray, entities: pa.Table) -> NDArray[np.int32]:
-    found = pc.index_in(ids.cast(pa.string()), value_set=entities["id"].combine_chunks())
-    return found.to_numpy().astype(np.int32, copy=False)
 
 
 def _only(table: pa.Table | None, entities: pa.Table, kept: NDArray[np.bool_] | None) -> pa.Table | None:

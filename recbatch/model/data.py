@@ -85,25 +85,24 @@ def prepare(data: TrainingData) -> Prepared:
             f"there is nothing to train on: none of the {interactions.num_rows} interactions up to as-of is positive; "
             f"check the date and the config's positives.min_weight and positives.event_types"
         )
-    users = _entities(data.users, interactions["user_id"])
-    items = _entities(data.items, interactions["item_id"])
+    users = entity_table(data.users, interactions["user_id"])
+    items = entity_table(data.items, interactions["item_id"])
     return Prepared(users, items, _events(positives, users, items))
 
 
-def _entities(table: pa.Table | None, seen: pa.ChunkedArray) -> pa.Table:
-    ids = pa.table({"id": pc.unique(seen).cast(pa.string())})
-    if table is None:
-        table = ids
-    else:
+def entity_table(table: pa.Table | None, ids: pa.ChunkedArray) -> pa.Table:
+    """The table, or one of ids alone, with a row for every one of ``ids``; sorted by id."""
+    named = pa.table({"id": pc.unique(ids).cast(pa.string())})
+    if table is not None:
         table = table.set_column(table.schema.get_field_index("id"), "id", table["id"].cast(pa.string()))
-        added = ids.filter(pc.invert(pc.is_in(ids["id"], value_set=table["id"].combine_chunks())))
-        table = pa.concat_tables([table, added], promote_options="default")
-    return table.sort_by("id").combine_chunks()
+        added = named.filter(pc.invert(pc.is_in(named["id"], value_set=table["id"].combine_chunks())))
+        named = pa.concat_tables([table, added], promote_options="default")
+    return named.sort_by("id").combine_chunks()
 
 
 def _events(positives: pa.Table, users: pa.Table, items: pa.Table) -> Events:
-    user_rows = _row_numbers(positives["user_id"], users)
-    item_rows = _row_numbers(positives["item_id"], items)
+    user_rows = row_numbers(positives["user_id"], users)
+    item_rows = row_numbers(positives["item_id"], items)
     times = None
     keys: list[NDArray] = [item_rows]
     if "timestamp" in positives.column_names:
@@ -121,6 +120,7 @@ def _events(positives: pa.Table, users: pa.Table, items: pa.Table) -> Events:
     )
 
 
-def _row_numbers(ids: pa.ChunkedArray, entities: pa.Table) -> NDArray[np.int32]:
+def row_numbers(ids: pa.ChunkedArray, entities: pa.Table) -> NDArray[np.int32]:
+    """[n] the row of each id in an entity table; every id must be there."""
     found = pc.index_in(ids.cast(pa.string()), value_set=entities["id"].combine_chunks())
     return found.to_numpy().astype(np.int32, copy=False)

@@ -24,6 +24,16 @@ _BLOCK = 1024
 _KS = (10, 100)
 
 
+def stopping_metric(stopping: EarlyStopping, num_items: int) -> str:
+    """Name of the metric that early stopping goes by, and the model gate judges by, among so many known items.
+
+    In a catalog of a hundred items recall@100 is 1 from the first step on, and would end every fit there; recall@10
+    takes its place.
+    """
+    few = stopping.metric == "recall_at_100" and num_items < _MANY_ITEMS
+    return f"heldout_{'recall_at_10' if few else stopping.metric}"
+
+
 class HeldoutEvaluation:
     """Recall and NDCG of held-out events, among all items that the candidate tower knows.
 
@@ -88,13 +98,8 @@ class HeldoutEvaluation:
         )
 
     def measure(self, stopping: EarlyStopping) -> str:
-        """Name of the metric that early stopping goes by.
-
-        In a catalog of a hundred items recall@100 is 1 from the first step on, and would end every fit there; recall@10
-        takes its place.
-        """
-        few = stopping.metric == "recall_at_100" and len(self._items) < _MANY_ITEMS
-        return f"heldout_{'recall_at_10' if few else stopping.metric}"
+        """Name of the metric that early stopping goes by."""
+        return stopping_metric(stopping, len(self._items))
 
     def quality(self, metrics: Mapping[str, float], stopping: EarlyStopping) -> tuple[float, float]:
         """What early stopping goes by, greater is better: the configured measure, then NDCG."""

@@ -21,13 +21,13 @@ from recbatch.errors import InputError
 from recbatch.metrics import ndcg_at_k, recall_at_k, target_ranks
 from recbatch.model.bundle import Bundle
 from recbatch.model.data import Prepared
+from recbatch.model.evaluation import stopping_metric
 from recbatch.model.heldout import Split
 from recbatch.model.histories import ranges
 from recbatch.model.profiles import user_profiles
 from recbatch.model.tower import Tower
 
 NDCG, RECALL_10, RECALL_100 = "heldout_ndcg_at_10", "heldout_recall_at_10", "heldout_recall_at_100"
-_MANY_ITEMS = 1_000  # with fewer, most of them are among the best 100 whatever the model is
 _MOST_USERS = 5_000  # sampled above: the standard error of a mean over users is below .005 then
 _SCORES = 1 << 24  # at a time: 64 MB
 _MISSED = np.iinfo(np.int64).max
@@ -62,8 +62,7 @@ class Questions:
         self._targets = events.items[self.places].astype(np.int64)
 
         stopping = model.training.early_stopping or EarlyStopping()
-        few = stopping.metric == "recall_at_100" and len(np.unique(self._train.items)) < _MANY_ITEMS
-        self.criterion = RECALL_10 if few else f"heldout_{stopping.metric}"
+        self.criterion = stopping_metric(stopping, len(np.unique(self._train.items)))
 
     def ask_bundle(self, bundle: Bundle) -> Answers:
         """The answers of a bundle's measured towers; of the exported ones if it keeps no others.
