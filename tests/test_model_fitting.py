@@ -130,23 +130,22 @@ def test_a_planted_taste_is_learnt(tmp_path: Path) -> None:
     assert fit.state.best_metrics["heldout_recall_at_10"] > 0.8
 
 
-def test_the_best_evaluation_is_kept_and_ends_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_evaluation_as_good_as_the_best_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model(training={"epochs": 50, "early_stopping": {"patience": 3}})
     fit = fit_of(model, planted(), tmp_path, heldout=True)
     assert fit.evaluation is not None
-    # 40 items: recall@100 says nothing in so small a catalog, recall@10 does, and NDCG decides where that is equal.
-    recalls, seen = iter([(0.1, 0.1), (0.5, 0.2), (0.4, 0.9), (0.5, 0.2), (0.5, 0.1)]), []
+    # 40 items: recall@100 says nothing in so small a catalog, recall@10 does. What is within 1 % of the best is as good.
+    recalls, seen = iter([0.1, 0.5, 0.4, 0.496, 0.494, 0.4, 0.49]), []
 
     def metrics() -> dict[str, float]:
         seen.append([variable.numpy() for variable in fit._variables])
-        recall, ndcg = next(recalls)
-        return {"heldout_recall_at_10": recall, "heldout_recall_at_100": 1.0, "heldout_ndcg_at_10": ndcg}
+        return {"heldout_recall_at_10": next(recalls), "heldout_recall_at_100": 1.0, "heldout_ndcg_at_10": 0.5}
 
     monkeypatch.setattr(fit.evaluation, "metrics", metrics)
     state = fit.run()
-    assert (state.best_step, state.step) == (2 * fit.steps_per_epoch, 5 * fit.steps_per_epoch)
+    assert (state.best_step, state.step) == (4 * fit.steps_per_epoch, 7 * fit.steps_per_epoch)
     assert fit.result_step == state.best_step
-    for variable, kept in zip(fit._variables, seen[1], strict=True):
+    for variable, kept in zip(fit._variables, seen[3], strict=True):
         np.testing.assert_array_equal(variable.numpy(), kept)
 
 

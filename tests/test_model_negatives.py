@@ -88,8 +88,8 @@ def test_every_target_is_a_candidate(kind: Negatives, train_on: str | None) -> N
     for batch in batches_of(prepared, feature, kind).epoch(1, 0, 7):
         drawn = batch.drawn
         np.testing.assert_array_equal(drawn.candidates[drawn.columns], batch.items)
-        assert np.isin(drawn.candidates, known).all()
         if kind == "in_batch":
+            assert np.isin(drawn.candidates, known).all()
             np.testing.assert_array_equal(drawn.candidates, batch.items)
         else:
             assert (np.diff(drawn.candidates) > 0).all(), "each once"
@@ -100,7 +100,7 @@ def test_every_target_is_a_candidate(kind: Negatives, train_on: str | None) -> N
             excused = {(query, item) for query in queries for item in known_to(batch, query, prepared.events)}
             assert set(pairs) == {(query, item) for query, item in excused if item in drawn.candidates}
         if kind == "full":
-            np.testing.assert_array_equal(drawn.candidates, known)
+            np.testing.assert_array_equal(drawn.candidates, np.arange(prepared.items.num_rows), "nobody's, too")
             assert not drawn.log_inclusion.any()
         if kind == "mixed":
             assert SAMPLE <= len(drawn.candidates) <= SAMPLE + len(set(batch.items.tolist()))
@@ -136,7 +136,7 @@ def test_a_sample_as_large_as_the_catalog_is_the_catalog() -> None:
     catalog = Catalog("mixed", events, 50, sample=10_000, logq=True)
     nothing = Pairs(np.zeros(0, np.int64), np.zeros(0, np.int32))
     drawn = catalog.draw(Pairs(np.zeros(1, np.int64), events.items[:1]), nothing, 1, np.random.default_rng(0))
-    np.testing.assert_array_equal(drawn.candidates, np.unique(events.items))
+    np.testing.assert_array_equal(drawn.candidates, np.arange(50))
     assert not drawn.log_inclusion.any()
 
 

@@ -13,10 +13,10 @@ from model_data import history_model, planted, small_model
 from numpy.typing import NDArray
 
 from recbatch.config.models import Model, Training
-from recbatch.model import optimizers
 from recbatch.model.data import prepare
 from recbatch.model.fitting import TwoTowerFit
 from recbatch.model.heldout import split_events
+from recbatch.model.layers import base
 from recbatch.model.optimizers import SparseAdam, densified, make_optimizer
 
 ROWS, WIDTH, RATE = 6, 3, 0.05
@@ -68,7 +68,7 @@ def test_rows_without_a_gradient_stay_as_they_are() -> None:
 
 
 def test_only_small_embeddings_are_moved_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimizers, "_SPARSE_ROWS", 5)
+    monkeypatch.setattr(base, "SPARSE_ROWS", 5)
     small, big = tf.Variable(tf.zeros([5, 2])), tf.Variable(tf.zeros([6, 2]))
     slices = [tf.IndexedSlices(tf.ones([2, 2]), tf.constant([1, 1]), [rows, 2]) for rows in (5, 6)]
     first, second, third = densified([*slices, tf.ones([6, 2])], [small, big, big])
@@ -129,7 +129,7 @@ def test_min_steps_are_taken_where_epochs_are_fewer(tmp_path: Path, min_steps: i
 def test_a_fit_of_embeddings_that_are_moved_row_by_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, negatives: str
 ) -> None:
-    monkeypatch.setattr(optimizers, "_SPARSE_ROWS", 10)
+    monkeypatch.setattr(base, "SPARSE_ROWS", 10)
     by_row, update_step = set(), SparseAdam.update_step
 
     def recorded(self: SparseAdam, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:

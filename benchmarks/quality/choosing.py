@@ -1,6 +1,7 @@
 """How our configurations were chosen: variants of one, scored on validation data, every score kept.
 
-``python -m benchmarks.quality.choosing CONFIG PROTOCOL [--ml1m DIR] [--by-title] [--splits N] [--set KEY=VALUE ...]
+``python -m benchmarks.quality.choosing CONFIG PROTOCOL [--ml1m DIR] [--by-title] [--splits N] [--share S]
+[--set KEY=VALUE ...]
 [--try "KEY=VALUE KEY=VALUE ..." ...]``
 
 Validation data is the protocol once more, inside of the training data of splits with other seeds (500 and on) than the
@@ -27,13 +28,13 @@ from benchmarks.quality.measuring import figures_of, measure_two_tower, read_dat
 from benchmarks.quality.sources import movielens_1m, movielens_100k
 from benchmarks.quality.systems import BY_TITLE
 from recbatch.config.load import load_config
-from recbatch.evaluation import evaluate_lists, make_task, varies_by_event
+from recbatch.evaluation import HELDOUT_SHARE, evaluate_lists, make_task, varies_by_event
 
 _FIRST_SPLIT = 500
 """Not the seed of a cell's split. Splits of a random protocol overlap all the same, see above."""
 
 
-def score(config_path: str, protocol: str, words: list[str], splits: int) -> dict[str, Any]:
+def score(config_path: str, protocol: str, words: list[str], splits: int, share: float) -> dict[str, Any]:
     """Mean figures of a configuration on ``splits`` validation tasks."""
     config = load_config(config_path, words)
     data, per_event = read_data(config), False
@@ -42,7 +43,7 @@ def score(config_path: str, protocol: str, words: list[str], splits: int) -> dic
     found, steps, started = [], [], time.monotonic()
     for seed in range(_FIRST_SPLIT, _FIRST_SPLIT + splits):
         outer = make_task(protocol, data, seed)
-        task = make_task(protocol, outer.train, seed, per_event=per_event)
+        task = make_task(protocol, outer.train, seed, per_event=per_event, share=share)
         training = config.model.training.model_copy(update={"seed": seed})
         own = config.model_copy(update={"model": config.model.model_copy(update={"training": training})})
         with tempfile.TemporaryDirectory() as folder:
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--ml1m", type=Path)
     parser.add_argument("--by-title", action="store_true")
     parser.add_argument("--splits", type=int, default=3)
+    parser.add_argument("--share", type=float, default=HELDOUT_SHARE, help="of the events, in A, B and D")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--try", action="append", default=[], dest="variants")
     parser.add_argument("--log", type=Path, default=ROOT / "benchmarks" / "quality" / "results" / "search")
@@ -70,7 +72,8 @@ def main() -> None:
     for variant in given.variants or [""]:
         words = [*given.set, *variant.split()]
         line = {"config": Path(given.config).name, "dataset": source.name, "set": words, "splits": given.splits}
-        line |= score(given.config, given.protocol, [*pointing, *words], given.splits)
+        line |= {"share": given.share}
+        line |= score(given.config, given.protocol, [*pointing, *words], given.splits, given.share)
         print(json.dumps(line), flush=True)
         given.log.mkdir(parents=True, exist_ok=True)
         with (given.log / f"recbatch-{given.protocol}.jsonl").open("a", encoding="utf-8") as stream:

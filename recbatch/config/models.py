@@ -102,14 +102,17 @@ class Heldout(Section):
 
 
 class EarlyStopping(Section):
-    """Stop when the held-out measure has not risen for a while; keep the best step."""
+    """Stop when the held-out measure has been worse than its best for a while; keep the last step as good as it."""
 
     patience: int = Field(3, gt=0)
-    """Evaluations without a rise before the fit stops."""
+    """Worse evaluations, one after the other, before the fit stops."""
     every_epochs: int = Field(1, gt=0)
     """Epochs between two evaluations, at least."""
     every_steps: int = Field(1, gt=0)
     """Steps between two evaluations, at least; each is at the end of an epoch."""
+    tolerance: float = Field(0.01, ge=0, lt=1)
+    """An evaluation within this share of the best is as good: small held-out splits rise and fall by chance, and of
+    equally good steps the last one is kept."""
     metric: Literal["recall_at_100", "recall_at_10", "ndcg_at_10"] = "recall_at_100"
     """Held-out measure that has to rise; under 1,000 items recall@10 stands for recall@100."""
 
@@ -128,9 +131,10 @@ class Training(Section):
     min_steps: int = Field(1, gt=0)
     """As many epochs as so many steps need, where `epochs` are fewer: what a small dataset needs, too."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Whether the learning rate stays, or falls to zero along half a cosine over all `epochs`."""
+    """Whether the learning rate stays, or falls to zero along half a cosine over all `epochs` (in the `refit` over the
+    steps that it does)."""
     negatives: Literal["auto", "full", "mixed", "in_batch"] = "auto"
-    """What a positive has to win against: all items that training has seen (`full`), the batch's items and a uniform
+    """What a positive has to win against: all items (`full`), the batch's items and a uniform
     sample (`mixed`), or the batch's alone (`in_batch`). `auto`: `full` up to 50,000 items, else `mixed`. With `full`
     and `mixed` one query stands for a whole user where the query tower lets it: a random share of the user's
     positives is shown (see the history's `dropout`), the rest are its targets."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbatch.evaluation.baselines import BASELINES, popularity, random_order, recent_popularity
 from recbatch.evaluation.exchange import read_lists, write_task
-from recbatch.evaluation.making import make_task
+from recbatch.evaluation.making import HELDOUT_SHARE, make_task
 from recbatch.evaluation.protocols import PROTOCOLS, Protocol, find_protocol, require_askers
 from recbatch.evaluation.ranking import best_of, rank_order, rank_scores, rank_vectors
 from recbatch.evaluation.results import Result, compare, compare_all, evaluate_lists, pool, pool_sums
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASELINES",
+    "HELDOUT_SHARE",
     "PROTOCOLS",
     "WIDTH",
     "Embedded",

@@ -24,13 +24,20 @@ from recbatch.splits import (
     random_events,
 )
 
-_SHARE = 0.2
+HELDOUT_SHARE = 0.2
+"""Of the events, in the protocols that hold out a share of all."""
 _NEW_SHARE = 0.1
 _FOLDED_IN = 0.8
 
 
 def make_task(
-    protocol: str, data: TrainingData, seed: int, *, per_event: bool = False, cut_us: int | None = None
+    protocol: str,
+    data: TrainingData,
+    seed: int,
+    *,
+    per_event: bool = False,
+    cut_us: int | None = None,
+    share: float = HELDOUT_SHARE,
 ) -> Task:
     """Split ``data`` by a protocol. The same data (in any order of its rows), seed and protocol give the same task.
 
@@ -44,6 +51,8 @@ def make_task(
         per_event: one query per held-out event (at its time, in its context, after what is known before it) instead
             of one per user: for models with time or context features, whose vectors differ by event.
         cut_us: protocol D only: hold out the events after this time (microseconds) instead of the newest 20 %.
+        share: protocols A, B and D only: hold out this share of all events. A validation task that holds out less is
+            nearer to the test in how much is known of a user.
 
     Raises:
         InputError: the protocol is unknown, needs timestamps that the data does not have, or there are too few
@@ -60,7 +69,12 @@ def make_task(
     if chosen.letter == "I":
         return item_pairs_task(chosen, number_events(data, input_order=True), seed)
     events = number_events(data)
-    split = _split_by_time(events, cut_us) if chosen.letter == "D" else _SPLITS[chosen.letter](events, seed)
+    if chosen.letter == "D":
+        split = _split_by_time(events, share, cut_us)
+    elif chosen.letter in "AB":
+        split = _complement(random_events(len(events), share, seed))
+    else:
+        split = _SPLITS[chosen.letter](events, seed)
     split = replace(split, heldout=split.heldout & events.target)
     require_both_sides(chosen, len(events), split.train, split.heldout)
     return assemble(chosen, events, split, seed, per_event=per_event)
@@ -70,20 +84,16 @@ def _complement(heldout: NDArray[np.bool_]) -> Split:
     return Split(~heldout, ~heldout, heldout)
 
 
-def _random(events: AllEvents, seed: int) -> Split:
-    return _complement(random_events(len(events), _SHARE, seed))
-
-
 def _last(events: AllEvents, _: int) -> Split:
     assert events.times_us is not None
     return _complement(last_of_user(events.user, events.item, events.times_us))
 
 
-def _split_by_time(events: AllEvents, cut_us: int | None) -> Split:
+def _split_by_time(events: AllEvents, share: float, cut_us: int | None) -> Split:
     assert events.times_us is not None
     if cut_us is not None:
         return _complement(newest_events(events.times_us, cut_us + 1))
-    return _complement(heldout_by_time(events.times_us, _SHARE))
+    return _complement(heldout_by_time(events.times_us, share))
 
 
 def _new_users(events: AllEvents, seed: int) -> Split:
@@ -105,8 +115,6 @@ def _new_items(events: AllEvents, seed: int) -> Split:
 
 
 _SPLITS: dict[str, Callable[[AllEvents, int], Split]] = {
-    "A": _random,
-    "B": _random,
     "C": _last,
     "U": _new_users,
     "N": _new_items,

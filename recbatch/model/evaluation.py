@@ -101,9 +101,9 @@ class HeldoutEvaluation:
         """Name of the metric that early stopping goes by."""
         return stopping_metric(stopping, len(self._items))
 
-    def quality(self, metrics: Mapping[str, float], stopping: EarlyStopping) -> tuple[float, float]:
-        """What early stopping goes by, greater is better: the configured measure, then NDCG."""
-        return metrics[self.measure(stopping)], metrics["heldout_ndcg_at_10"]
+    def quality(self, metrics: Mapping[str, float], stopping: EarlyStopping) -> float:
+        """What early stopping goes by, greater is better: the configured measure."""
+        return metrics[self.measure(stopping)]
 
     def vectors(self) -> tuple[tf.Tensor, tf.Tensor]:
         """(query vectors [num_queries, dim], candidate vectors [num_known_items, dim]) as the towers are now."""

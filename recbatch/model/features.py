@@ -7,7 +7,7 @@ never sees a string. Calling the layer turns the encoded form into vectors [n, w
 
 from __future__ import annotations
 
-from recbatch.model.layers.base import FIRST_OOV, NULL, Bags, FeatureLayer, stable_seed
+from recbatch.model.layers.base import FIRST_OOV, NULL, Bags, FeatureLayer, is_sparse, stable_seed
 from recbatch.model.layers.history import GruLayer, HistoryLayer, ItemTable, RecencyLayer, history_layer
 from recbatch.model.layers.times import TimestampLayer
 from recbatch.model.layers.values import (
@@ -35,6 +35,7 @@ __all__ = [
     "TextLayer",
     "TimestampLayer",
     "history_layer",
+    "is_sparse",
     "stable_seed",
     "standardized",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -58,6 +57,7 @@ class FitState:
     step_in_epoch: int = 0
     loss_sum: float = 0.0
     best_step: int = 0
+    best_quality: float = 0.0
     best_metrics: dict[str, float] = field(default_factory=dict)
     evaluations_since_best: int = 0
     evaluated_step: int = 0
@@ -75,6 +75,7 @@ class TwoTowerFit:
         heldout: the events to evaluate on, or None.
         work_folder: for ``checkpoints/`` and ``logs/``.
         identity: what the fit's result depends on; a checkpoint of another identity is not continued.
+        steps: fit for so many at most, and end the schedule with them; None: as the configuration says.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class TwoTowerFit:
         heldout: Events | None,
         work_folder: Path,
         identity: str,
+        steps: int | None = None,
     ) -> None:
         self.name, self._training = name, model.training
         self.query, self.candidate = build_towers(model, prepared, train)
@@ -127,7 +129,7 @@ class TwoTowerFit:
         self._temperature = model.temperature
         self.steps_per_epoch = self._batches.steps_per_epoch(self._training.batch_size)
         self._variables = trainable_variables(self.query, self.candidate)
-        self.most_steps = max(self._training.min_steps, self.steps_per_epoch * self._training.epochs)
+        self.most_steps = steps or max(self._training.min_steps, self.steps_per_epoch * self._training.epochs)
         self._optimizer = make_optimizer(self._training, self.most_steps)
         self._optimizer.build(self._variables)
         self._seed = stable_seed(self._training.seed, name)
@@ -146,23 +148,22 @@ class TwoTowerFit:
         """The step whose towers are the result: that of the best evaluation, or the last one."""
         return self.state.best_step or self.state.step
 
-    def run(self, max_steps: int | None = None) -> FitState:
-        """Fit until the epochs are over, the held-out recall stops to rise, or ``max_steps`` are done.
+    def run(self) -> FitState:
+        """Fit until the steps are done, or the held-out measure has fallen.
 
         Afterwards the towers are those of the best evaluation, or of the last step without any.
         """
-        most = self.most_steps if max_steps is None else max_steps
         if not self.state.done:
-            with fit_progress(self.name, most, self._logs) as progress:
+            with fit_progress(self.name, self.most_steps, self._logs) as progress:
                 batches = self._stream()
                 while not self.state.done:
-                    self._epoch(batches, most, progress)
+                    self._epoch(batches, progress)
                 progress.close(self.state.step)
         if self._best:
             _assign(self._variables, self._best)
         return self.state
 
-    def _epoch(self, batches: Iterator[dict[str, tf.Tensor]], most: int, progress: FitProgress) -> None:
+    def _epoch(self, batches: Iterator[dict[str, tf.Tensor]], progress: FitProgress) -> None:
         state = self.state
         for batch in itertools.islice(batches, self.steps_per_epoch - state.step_in_epoch):
             loss = self._step(batch)
@@ -174,13 +175,13 @@ class TwoTowerFit:
             state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
             state.loss_sum += loss
             progress.step(state.step)
-            if state.step >= most:
+            if state.step >= self.most_steps:
                 break
             if time.monotonic() > self._save_at:
                 self._save()
         values = {"loss": state.loss_sum / max(1, state.step_in_epoch)}
         state.epoch, state.step_in_epoch, state.loss_sum = state.epoch + 1, 0, 0.0
-        state.done = state.step >= most
+        state.done = state.step >= self.most_steps
         metrics = self._evaluate()
         progress.epoch(state.epoch, state.step, values | metrics)
         if metrics or state.done:
@@ -189,7 +190,7 @@ class TwoTowerFit:
             self.on_evaluation(state.epoch, metrics)
 
     def _evaluate(self) -> dict[str, float]:
-        """Measure, and remember the best; ends the fit when it was too long ago."""
+        """Measure, and remember what is as good as the best; ends the fit when that was too long ago."""
         stopping, state = self._training.early_stopping, self.state
         since = state.step - state.evaluated_step
         due = state.done or (
@@ -199,9 +200,10 @@ class TwoTowerFit:
         if self.evaluation is None or not metrics:
             return {}
         state.evaluations_since_best, state.evaluated_step = state.evaluations_since_best + 1, state.step
-        measured_by = functools.partial(self.evaluation.quality, stopping=stopping or EarlyStopping())
-        best = state.best_metrics
-        if stopping is None or not best or measured_by(metrics) > measured_by(best):
+        rule = stopping or EarlyStopping()
+        quality = self.evaluation.quality(metrics, rule)
+        state.best_quality = max(state.best_quality, quality)
+        if stopping is None or quality >= state.best_quality * (1 - rule.tolerance):
             state.best_step, state.best_metrics, state.evaluations_since_best = state.step, metrics, 0
             self._best = [variable.numpy() for variable in self._variables]
         elif state.evaluations_since_best >= stopping.patience:

@@ -54,7 +54,8 @@ class Drawn:
 class Catalog:
     """Draws the candidates of a batch.
 
-    * ``full``: every item that training has seen. An item that it has not seen would only learn that nobody takes it.
+    * ``full``: every item. Those that nobody took yet share the vector of the unknown ids, which so learns how seldom
+      they are taken; without it their features alone would rank them as high as the most popular items of their kind.
     * ``mixed``: the batch's targets and a uniform sample (mixed negative sampling: Yang et al., WWW 2020 companion).
     * ``in_batch``: the batch's targets, each as often as it is one.
 
@@ -73,8 +74,8 @@ class Catalog:
         self.kind, self._logq = kind, logq
         counts = np.bincount(events.items, events.targets, minlength=num_items)
         self._probability = counts / max(1, counts.sum())
-        self._trained = np.unique(events.items)
-        self._sample = min(sample, len(self._trained))
+        self._all = np.arange(num_items, dtype=np.int32)
+        self._sample = min(sample, num_items)
 
     def draw(self, targets: Pairs, shown: Pairs, num_queries: int, random: np.random.Generator) -> Drawn:
         """Candidates for ``targets``; ``shown`` are pairs that must not count as negatives as others do."""
@@ -84,9 +85,9 @@ class Catalog:
             columns = np.arange(len(candidates), dtype=np.int32)
             rows, places = _occurrences(shown, targets, num_queries)
             return Drawn(candidates, log_inclusion.astype(np.float32), columns, rows, places)
-        candidates = self._trained
+        candidates = self._all
         if self.kind == "mixed":
-            sample = random.choice(self._trained, self._sample, replace=False)
+            sample = random.choice(self._all, self._sample, replace=False)
             candidates = np.union1d(targets.items, sample).astype(np.int32)
         log_inclusion = np.zeros(len(candidates))
         if self.kind == "mixed" and self._logq:
@@ -104,7 +105,7 @@ class Catalog:
     def _log_inclusion(self, candidates: NDArray[np.int32], num_targets: int) -> NDArray[np.float64]:
         """An item is missing where neither one of the targets nor the sample has drawn it."""
         missed = num_targets * np.log1p(-np.minimum(self._probability[candidates], 1 - 1e-12))
-        share = self._sample / len(self._trained)
+        share = self._sample / len(self._all)
         return np.log(-np.expm1(missed + np.log1p(-share))) if share < 1 else np.zeros(len(candidates))
 
 

@@ -8,9 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from recbatch.config.models import Training
-
-_SPARSE_ROWS = 100_000
-"""Embeddings with more rows are only touched where a batch has them."""
+from recbatch.model.features import is_sparse
 
 
 class SparseAdam(keras.optimizers.Adam):
@@ -56,7 +54,7 @@ def densified(gradients: list, variables: list[tf.Variable]) -> list:
     """Gradients of small embeddings as whole tensors, which is faster than row by row."""
     return [
         tf.convert_to_tensor(gradient)
-        if isinstance(gradient, tf.IndexedSlices) and variable.shape[0] <= _SPARSE_ROWS
+        if isinstance(gradient, tf.IndexedSlices) and not is_sparse(variable)
         else gradient
         for gradient, variable in zip(gradients, variables, strict=True)
     ]

@@ -95,10 +95,8 @@ def train_bundle(
     first, metrics, counts, effort = _measured_fit(model, prepared, split, work, identity, start)
     final, efforts = first, [effort]
     if model.training.refit and split.heldout.any():
-        final = TwoTowerFit("refit", model, prepared, prepared.events, None, work, identity)
-        efforts.append(
-            _run(final, None if start is None else start.exported, len(prepared.events), max_steps=first.result_step)
-        )
+        final = TwoTowerFit("refit", model, prepared, prepared.events, None, work, identity, steps=first.result_step)
+        efforts.append(_run(final, None if start is None else start.exported, len(prepared.events)))
     _log.info("exporting the towers")
     folder = work / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
@@ -160,14 +158,14 @@ def _start(bundle: Bundle | None, prepared: Prepared, split: Split) -> tuple[War
     return start, start.facts
 
 
-def _run(fit: TwoTowerFit, weights: Weights | None, events: int, max_steps: int | None = None) -> Effort:
+def _run(fit: TwoTowerFit, weights: Weights | None, events: int) -> Effort:
     """Run a fit to ``events`` positives, from ``weights`` on unless it goes on from its checkpoint."""
     begun, done = None, fit.state.step
     if weights is not None:
         begun = begin(weights, fit.query, fit.candidate, resumed=done > 0)
         _log.info("the fit begins with %d known rows of embeddings and %d new ones", begun["copied"], begun["new"])
     started = time.monotonic()
-    fit.run(max_steps)
+    fit.run()
     examples = round((fit.state.step - done) / fit.steps_per_epoch * events)
     return Effort(examples, time.monotonic() - started, begun)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recbatch.config.models import HistoryFeature
 from recbatch.model.columns import coded
-from recbatch.model.layers.base import FIRST_OOV, NULL, Bags, FeatureLayer, embedding_table, stable_seed
+from recbatch.model.layers.base import FIRST_OOV, NULL, Bags, FeatureLayer, bag_sums, embedding_table, stable_seed
 from recbatch.model.layers.values import LookupLayer
 
 TIME_BUCKETS = 32
@@ -103,14 +103,17 @@ class HistoryLayer(FeatureLayer):
 
     def call(self, encoded: Bags, seed: tf.Tensor | None = None) -> tf.Tensor:
         bags, _ = self._newest(encoded) if self._is_cut else (encoded, None)
-        total = tf.math.unsorted_segment_sum(self._vectors(bags.values), bags.rows, bags.count)
+        total = bag_sums(self.embedding, self._table_rows(bags.values), bags.rows, bags.count)
         pooled = total / tf.maximum(tf.cast(_lengths(bags), tf.float32), 1.0)[:, None] ** self._power
         return pooled if self.scale is None else pooled * self.scale
 
+    def _table_rows(self, values: tf.Tensor) -> tf.Tensor:
+        """Rows in the embedding of item numbers of any shape; padding has the row of the missing value."""
+        return values if self._offset == 0 else tf.where(values == NULL, values, values + self._offset)
+
     def _vectors(self, values: tf.Tensor) -> tf.Tensor:
-        """Embeddings of item numbers of any shape; padding has the row of the missing value."""
-        rows = values if self._offset == 0 else tf.where(values == NULL, values, values + self._offset)
-        return self.embedding(rows)
+        """Embeddings of item numbers of any shape."""
+        return self.embedding(self._table_rows(values))
 
     def _newest(self, bags: Bags) -> tuple[Bags, tf.Tensor]:
         """The newest ``length`` items of each row, and the rank of each from the newest (0) on."""

@@ -9,7 +9,7 @@ import tf_keras as keras
 from numpy.typing import NDArray
 
 from recbatch.model.columns import coded, coded_lists, one_array
-from recbatch.model.layers.base import FIRST_OOV, NULL, FeatureLayer, embedding_table
+from recbatch.model.layers.base import FIRST_OOV, NULL, FeatureLayer, bag_sums, embedding_table
 
 
 def standardized(texts: tf.Tensor) -> tf.Tensor:
@@ -67,8 +67,7 @@ class PooledLayer(FeatureLayer):
         # Only what is there is embedded, as in a history: most rows are far shorter than the longest.
         present = encoded != NULL
         rows = tf.where(present)[:, 0]
-        vectors = self.embedding(tf.boolean_mask(encoded, present))
-        total = tf.math.unsorted_segment_sum(vectors, rows, tf.shape(encoded)[0])
+        total = bag_sums(self.embedding, tf.boolean_mask(encoded, present), rows, tf.shape(encoded)[0])
         return total / tf.maximum(tf.reduce_sum(tf.cast(present, tf.float32), axis=1, keepdims=True), 1.0)
 
 
