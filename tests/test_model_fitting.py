@@ -47,9 +47,9 @@ def test_the_loss_is_the_softmax_with_log_q_subtracted(tmp_path: Path, train_on:
     model = history_model(train_on, **settings) if train_on else small_model(**settings)
     fit = fit_of(model, planted(), tmp_path)
     batch = next(fit._batches.epoch(3, 0, 100))
-    inputs = fit._data.query_inputs(batch.users, batch.events, {}, bags_of(batch))
+    inputs = fit.data.query_inputs(batch.users, batch.events, {}, bags_of(batch))
     queries = fit.query(inputs).numpy().astype(np.float64)[batch.query_of]
-    items = fit.candidate(fit._data.candidate_inputs(tf.constant(batch.items))).numpy().astype(np.float64)
+    items = fit.candidate(fit.data.candidate_inputs(tf.constant(batch.items))).numpy().astype(np.float64)
     events = fit._batches._events
     counts = np.bincount(events.items)
     logits = queries @ items.T / 0.25 - np.log(counts / counts.sum())[batch.items]
@@ -57,7 +57,7 @@ def test_the_loss_is_the_softmax_with_log_q_subtracted(tmp_path: Path, train_on:
         for row, query in enumerate(batch.query_of):
             positives = set(batch.items[batch.query_of == query]) - {batch.items[row]}
             shown = set(
-                np.flatnonzero(np.isin(fit._data.history_numbers, batch.history.items[batch.history.rows == query]))
+                np.flatnonzero(np.isin(fit.data.history_numbers, batch.history.items[batch.history.rows == query]))
             )
             if train_on == "before":  # all that came before, though the tower is shown the newest ten only
                 earlier = slice(0, batch.events[query])
@@ -79,9 +79,9 @@ def test_log_q_makes_scores_learn_popularity_and_without_it_they_do_not(tmp_path
         training = {"negatives": "in_batch", "logq": logq, "epochs": 40, "learning_rate": 0.03, "batch_size": 100}
         fit = fit_of(small_model(query=query, training=training), data, tmp_path / str(logq))
         fit.run()
-        vectors = fit.candidate(fit._data.candidate_inputs(tf.constant([0, 1]))).numpy()
+        vectors = fit.candidate(fit.data.candidate_inputs(tf.constant([0, 1]))).numpy()
         first, nothing = tf.constant([0]), Bags(tf.constant([]), tf.constant([]), tf.constant(1))
-        of_query = fit.query(fit._data.query_inputs(first, first, fit._of_events, nothing))
+        of_query = fit.query(fit.data.query_inputs(first, first, fit._of_events, nothing))
         scores = (of_query.numpy() @ vectors.T)[0]  # items sorted by id: often, seldom
         difference[logq] = scores[0] - scores[1]
     assert difference[True] == pytest.approx(np.log(3), abs=0.1)
@@ -134,7 +134,7 @@ def test_the_last_evaluation_as_good_as_the_best_is_kept(tmp_path: Path, monkeyp
     model = small_model(training={"epochs": 50, "early_stopping": {"patience": 3}})
     fit = fit_of(model, planted(), tmp_path, heldout=True)
     assert fit.evaluation is not None
-    # 40 items: recall@100 says nothing in so small a catalog, recall@10 does. What is within 1 % of the best is as good.
+    # 40 items: recall@100 says nothing in so small a catalog, recall@10 does. Within 1 % of the best is as good.
     recalls, seen = iter([0.1, 0.5, 0.4, 0.496, 0.494, 0.4, 0.49]), []
 
     def metrics() -> dict[str, float]:

@@ -32,8 +32,8 @@ def vectors_of(fit: TwoTowerFit, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """(queries [q, width], candidates [c, width]) of a batch."""
     history = batch.history
     bags = Bags(*map(tf.constant, (history.items, history.rows, len(batch.users), history.age)))
-    queries = fit.query(fit._data.query_inputs(batch.users, batch.events, {}, bags))
-    candidates = fit.candidate(fit._data.candidate_inputs(tf.constant(batch.drawn.candidates)))
+    queries = fit.query(fit.data.query_inputs(batch.users, batch.events, {}, bags))
+    candidates = fit.candidate(fit.data.candidate_inputs(tf.constant(batch.drawn.candidates)))
     return queries.numpy().astype(np.float64), candidates.numpy().astype(np.float64)
 
 
@@ -137,7 +137,7 @@ def test_the_bias_starts_at_the_popularity_of_an_items_targets(tmp_path: Path) -
     training = {"user_weight": "events"}
     fit = fit_of(small_model(candidate=candidate, item_bias=True, training=training), TrainingData(table), tmp_path)
     assert fit.candidate.item_bias is not None
-    bias = dict(zip("abcd", fit.candidate.item_bias.numpy()[fit._data.items["id"].numpy()], strict=True))
+    bias = dict(zip("abcd", fit.candidate.item_bias.numpy()[fit.data.items["id"].numpy()], strict=True))
     # What is held out (two of a) is not told; rare items share a row, which starts where each of them would.
     assert bias == pytest.approx({"a": np.log(4), "b": np.log(3), "c": np.log(2), "d": np.log(2)})
     assert fit.candidate.item_bias.numpy()[0] == 0, "the missing item"

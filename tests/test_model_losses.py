@@ -100,9 +100,9 @@ def test_another_target_of_the_same_query_stays_in_the_denominator() -> None:
 
 def scores_of_one_query(fit: TwoTowerFit, num_items: int) -> NDArray[np.float64]:
     """[num_items] of a user who is as all the others."""
-    vectors = fit.candidate(fit._data.candidate_inputs(tf.range(num_items)))
+    vectors = fit.candidate(fit.data.candidate_inputs(tf.range(num_items)))
     first, nothing = tf.constant([0]), Bags(tf.constant([]), tf.constant([]), tf.constant(1))
-    query = fit.query(fit._data.query_inputs(first, first, fit._of_events, nothing))
+    query = fit.query(fit.data.query_inputs(first, first, fit._of_events, nothing))
     scores: NDArray[np.float64] = tf.matmul(query, vectors, transpose_b=True)[0].numpy().astype(np.float64)
     return scores
 

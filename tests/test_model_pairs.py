@@ -108,7 +108,7 @@ def test_held_out_pairs_are_ranked_among_all_items_but_the_query(tmp_path: Path)
     fit, _, rest = fit_of(pair_model(training={"epochs": 60}), tmp_path)
     fit.run()
     assert fit.evaluation is not None
-    scores = fit.query(fit._data.users).numpy() @ fit.candidate(fit._data.items).numpy().T
+    scores = fit.query(fit.data.users).numpy() @ fit.candidate(fit.data.items).numpy().T
     np.fill_diagonal(scores, -np.inf)
     pairs = sorted(set(zip(rest.users.tolist(), rest.items.tolist(), strict=True)))
     hits = [(scores[query] > scores[query, item]).sum() < 10 for query, item in pairs]
@@ -122,8 +122,8 @@ def test_held_out_pairs_are_ranked_among_all_items_but_the_query(tmp_path: Path)
 def test_a_query_is_no_negative_of_its_own(tmp_path: Path, negatives: str) -> None:
     fit, _, _ = fit_of(pair_model(training={"negatives": negatives, "logq": False, "user_weight": "events"}), tmp_path)
     batch = next(fit._batches.epoch(3, 0, 16 if negatives != "in_batch" else 100))
-    queries = fit.query(fit._data.users).numpy().astype(np.float64)[batch.users]
-    logits = queries @ fit.candidate(fit._data.items).numpy()[batch.drawn.candidates].T
+    queries = fit.query(fit.data.users).numpy().astype(np.float64)[batch.users]
+    logits = queries @ fit.candidate(fit.data.items).numpy()[batch.drawn.candidates].T
     own = batch.users[:, None] == batch.drawn.candidates[None, :]
     assert own.any(), "the batch holds some query among its candidates"
     logits[own] = -np.inf

@@ -19,7 +19,9 @@ from recbatch.model.histories import Histories, Shown, ranges
 from recbatch.model.towers import TowerModel
 
 _MANY_ITEMS = 1_000  # with fewer, most of them are among the best 100 whatever the model is
-_MOST_EVENTS = 10_000  # sampled above: the standard error of a recall is below .005 then, and an evaluation stays short
+_MOST_QUERIES = (
+    10_000  # sampled above: the standard error of a recall is below .005 then, and an evaluation stays short
+)
 _BLOCK = 1024
 _KS = (10, 100)
 
@@ -64,8 +66,7 @@ class HeldoutEvaluation:
         self._place_of_query = place_of if query.entity == "item" else None
 
         fresh = _first_of_pair(heldout, None if query.entity == "item" else train, num_items=len(place_of))
-        events = _sample(np.flatnonzero(fresh))
-        askers, query_of = self._queries(heldout, events)
+        events, askers, query_of = self._queries(heldout, np.flatnonzero(fresh))
         self._users = heldout.users[askers]
         of_events = data.event_arrays(heldout)
         # In blocks: the embedded histories of all queries together would be gigabytes.
@@ -78,12 +79,20 @@ class HeldoutEvaluation:
             "heldout_events_of_cold_users": int((~warm).sum()),
         }
 
-    def _queries(self, heldout: Events, events: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(event of each query, query of each event): a query per event, or per user where that makes no difference."""
-        if self._query.per_event:
-            return events, np.arange(len(events))
-        _, first, query_of = np.unique(heldout.users[events], return_index=True, return_inverse=True)
-        return events[first], query_of
+    def _queries(
+        self, heldout: Events, events: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """(events that are asked for, event of each query, query of each event that is asked for).
+
+        A query is per event, or per user where that makes no difference; a sample has all events of a query.
+        """
+        key = events if self._query.per_event else heldout.users[events]
+        _, first, query_of = np.unique(key, return_index=True, return_inverse=True)
+        if len(first) <= _MOST_QUERIES:
+            return events, events[first], query_of
+        kept = np.sort(np.random.default_rng(0).choice(len(first), _MOST_QUERIES, replace=False))
+        asked = np.isin(query_of, kept)
+        return events[asked], events[first[kept]], np.searchsorted(kept, query_of[asked])
 
     def _encode(self, heldout: Events, askers: NDArray[np.int64], of_events: Arrays) -> dict[str, Any]:
         users, shown = heldout.users[askers], Shown.nothing()
@@ -105,6 +114,11 @@ class HeldoutEvaluation:
         """What early stopping goes by, greater is better: the configured measure."""
         return metrics[self.measure(stopping)]
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether anything that is held out can be asked for."""
+        return len(self._targets) > 0
+
     def vectors(self) -> tuple[tf.Tensor, tf.Tensor]:
         """(query vectors [num_queries, dim], candidate vectors [num_known_items, dim]) as the towers are now."""
         items = [self._data.candidate_inputs(tf.constant(block)) for block in _blocks(self._items)]
@@ -113,7 +127,7 @@ class HeldoutEvaluation:
 
     def metrics(self) -> dict[str, float]:
         """``heldout_recall_at_10``, ``_100``, ``heldout_ndcg_at_10`` (per query); empty where nothing can be asked."""
-        if not len(self._targets):
+        if not self.can_ask:
             return {}
         queries, candidates = self.vectors()
         ranks = np.empty(len(self._targets), np.int64)
@@ -141,7 +155,7 @@ class HeldoutEvaluation:
 
     def factorized_top_k(self) -> dict[str, float]:
         """``heldout_recall_at_<k>_with_seen`` by TFRS' FactorizedTopK, where the user's training items compete too."""
-        if not len(self._targets):
+        if not self.can_ask:
             return {}
         queries, candidates = self.vectors()
         ks = [k for k in (1, 5, 10, 50, 100) if k <= len(self._items)]
@@ -167,9 +181,3 @@ def _first_of_pair(heldout: Events, train: Events | None, num_items: int) -> NDA
 def _blocks(array: NDArray) -> list[NDArray]:
     """What is embedded at a time; one empty block of nothing."""
     return [array[start : start + _BLOCK] for start in range(0, max(len(array), 1), _BLOCK)]
-
-
-def _sample(events: NDArray[np.int64]) -> NDArray[np.int64]:
-    if len(events) <= _MOST_EVENTS:
-        return events
-    return np.sort(np.random.default_rng(0).choice(events, _MOST_EVENTS, replace=False))

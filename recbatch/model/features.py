@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from recbatch.model.layers.base import FIRST_OOV, NULL, Bags, FeatureLayer, is_sparse, stable_seed
 from recbatch.model.layers.history import GruLayer, HistoryLayer, ItemTable, RecencyLayer, history_layer
+from recbatch.model.layers.linear import LinearLayer
 from recbatch.model.layers.times import TimestampLayer
 from recbatch.model.layers.values import (
     LookupLayer,
@@ -27,6 +28,7 @@ __all__ = [
     "GruLayer",
     "HistoryLayer",
     "ItemTable",
+    "LinearLayer",
     "LookupLayer",
     "MultiCategoryLayer",
     "NumberLayer",

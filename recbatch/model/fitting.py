@@ -91,9 +91,9 @@ class TwoTowerFit:
     ) -> None:
         self.name, self._training = name, model.training
         self.query, self.candidate = build_towers(model, prepared, train)
-        self._data = EncodedData(prepared, self.query, self.candidate)
+        self.data = EncodedData(prepared, self.query, self.candidate)
         num_users = prepared.users.num_rows
-        histories = Histories(train, self._data.history_numbers, self.query.history_feature, num_users)
+        histories = Histories(train, self.data.history_numbers, self.query.history_feature, num_users)
         self.negatives = resolve_negatives(self._training, prepared.items.num_rows)
         catalog = Catalog(
             self.negatives,
@@ -105,7 +105,7 @@ class TwoTowerFit:
         weights = target_weights(self._training, train)
         if self.candidate.item_bias is not None:
             # As popularity has it: a step moves a weight by no more than the learning rate, and that is log-scale far.
-            rows, bias = self._data.items["id"].numpy(), self.candidate.item_bias
+            rows, bias = self.data.items["id"].numpy(), self.candidate.item_bias
             bias.assign(popularity_start(train, weights, rows, bias.shape[0]))
         self._batches = Batches(
             train,
@@ -117,10 +117,10 @@ class TwoTowerFit:
             whole_users=self.negatives != "in_batch",
             item_queries=self.query.entity == "item",
         )
-        self._of_events = self._data.event_arrays(train)
+        self._of_events = self.data.event_arrays(train)
         self.evaluation: HeldoutEvaluation | None = None
         if heldout is not None and len(heldout):
-            self.evaluation = HeldoutEvaluation(self.query, self.candidate, self._data, train, heldout, num_users)
+            self.evaluation = HeldoutEvaluation(self.query, self.candidate, self.data, train, heldout, num_users)
         self._task = tfrs.tasks.Retrieval(
             temperature=model.temperature,
             remove_accidental_hits=self._training.remove_accidental_hits,
@@ -229,9 +229,9 @@ class TwoTowerFit:
     def _train_step(self, batch: dict[str, tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             history = Bags(batch["history_items"], batch["history_rows"], tf.size(batch["users"]), batch["history_age"])
-            inputs = self._data.query_inputs(batch["users"], batch["events"], self._of_events, history)
+            inputs = self.data.query_inputs(batch["users"], batch["events"], self._of_events, history)
             queries = self.query(inputs, seed=seed)
-            candidates = self.candidate(self._data.candidate_inputs(batch["candidates"]), seed=seed)
+            candidates = self.candidate(self.data.candidate_inputs(batch["candidates"]), seed=seed)
             loss = self._loss(batch, queries, candidates)
         gradients = densified(tape.gradient(loss, self._variables), self._variables)
         self._optimizer.apply_gradients(zip(gradients, self._variables, strict=True))

@@ -33,7 +33,7 @@ def bundle_manifest(
         **facts,
         "dim": query.width,
         "normalize": model.normalize,
-        "bias_coordinate": model.dim if model.item_bias else None,
+        "bias_coordinate": query.width - 1 if model.item_bias else None,
         "first_event_us": None if times is None else int(times.min()),
         "last_event_us": None if times is None else int(times.max()),
         "model": model.model_dump(mode="json"),

@@ -12,7 +12,7 @@ from recbatch.config.models import Entity, Feature, HistoryFeature, Model, featu
 from recbatch.config.models import Tower as TowerConfig
 from recbatch.errors import InputError
 from recbatch.model.data import Events, Prepared
-from recbatch.model.features import stable_seed
+from recbatch.model.features import HistoryLayer, LinearLayer, LookupLayer, stable_seed
 from recbatch.model.learning import CandidateIds, Learnt, TrainingRows, learn_features
 
 
@@ -21,13 +21,23 @@ class TowerModel(keras.Model):
 
     Attributes:
         entity: what it embeds, ``user`` or ``item``.
-        width: width of its vectors: ``model.dim``, and one more where the model has an item bias.
+        width: width of its vectors: ``model.dim``, then the rank of the linear head where the model has one, and one
+            more where it has an item bias.
         config: the tower as declared.
+        linear: its half of the linear head (zeros until that is solved), or None. Training goes without.
         learnt: its feature layers, where their values come from, and the features that are off.
     """
 
     def __init__(
-        self, config: TowerConfig, model: Model, entity: Entity, learnt: Learnt, seed: int, *, is_candidate: bool
+        self,
+        config: TowerConfig,
+        model: Model,
+        entity: Entity,
+        learnt: Learnt,
+        seed: int,
+        *,
+        is_candidate: bool,
+        linear: LinearLayer | None = None,
     ) -> None:
         super().__init__()
         self.entity: Entity = entity
@@ -47,7 +57,8 @@ class TowerModel(keras.Model):
             activation = "relu" if place < len(config.layers) else None
             self.dense.append(_dense(width, units, stable_seed(seed, "dense", place), activation=activation))
             width = units
-        self.width = model.dim + model.item_bias
+        self.linear = linear
+        self.width = model.dim + (0 if linear is None else linear.width) + model.item_bias
         self._bias = None
         if model.item_bias and is_candidate:
             ids = learnt.layers["id"].embedding.input_dim
@@ -74,6 +85,8 @@ class TowerModel(keras.Model):
         for dense in self.dense:
             vectors = dense(vectors)
         vectors = tf.math.l2_normalize(vectors, axis=1) if self._normalize else vectors
+        if self.linear is not None and seed is None:
+            vectors = tf.concat([vectors, self.linear(encoded)], axis=1)
         if not self._one_more:
             return vectors
         last = tf.ones([tf.shape(vectors)[0]])
@@ -124,13 +137,31 @@ def build_towers(model: Model, prepared: Prepared, events: Events) -> tuple[Towe
     """
     seed = model.training.seed
     items = TrainingRows(prepared.items, events.items, prepared.items, None)
-    learnt = learn_features(model.candidate.features, items, "candidate", seed)
-    candidate = TowerModel(model.candidate, model, "item", learnt, stable_seed(seed, "c"), is_candidate=True)
-    queries = TrainingRows(prepared.users, events.users, prepared.items, events)
-    ids = CandidateIds.of(model.candidate.features, learnt)
-    learnt = learn_features(model.query.features, queries, "query", seed, ids)
-    own_seed = stable_seed(seed, "q")
-    return TowerModel(model.query, model, model.query_entity, learnt, own_seed, is_candidate=False), candidate
+    candidates = learn_features(model.candidate.features, items, "candidate", seed)
+    rows = TrainingRows(prepared.users, events.users, prepared.items, events)
+    ids = CandidateIds.of(model.candidate.features, candidates)
+    queries = learn_features(model.query.features, rows, "query", seed, ids)
+    left, right = _linear(model, queries, candidates)
+    entity, seeds = model.query_entity, [stable_seed(seed, tower) for tower in "qc"]
+    return (
+        TowerModel(model.query, model, entity, queries, seeds[0], is_candidate=False, linear=left),
+        TowerModel(model.candidate, model, "item", candidates, seeds[1], is_candidate=True, linear=right),
+    )
+
+
+def _linear(model: Model, queries: Learnt, candidates: Learnt) -> tuple[LinearLayer | None, LinearLayer | None]:
+    """The halves of the linear head; none where the data has left no history, or no ids."""
+    ids = candidates.layers.get("id")
+    histories = [layer for layer in queries.layers.values() if isinstance(layer, HistoryLayer)]
+    if model.linear is None or not isinstance(ids, LookupLayer) or not histories:
+        return None, None
+    most = min(model.linear.most_items, ids.size or 0)
+    rank = min(model.linear.rank, most)
+    known = len(histories[0].strings.get_vocabulary())
+    return (
+        LinearLayer(known, most, rank, of_ids=False),
+        LinearLayer(ids.embedding.input_dim, most, rank, of_ids=True),
+    )
 
 
 def trainable_variables(*towers: TowerModel) -> list[tf.Variable]:

@@ -24,6 +24,7 @@ from recbatch.model.data import Prepared, TrainingData, prepare
 from recbatch.model.features import stable_seed
 from recbatch.model.fitting import TwoTowerFit
 from recbatch.model.heldout import Split, split_events
+from recbatch.model.linear import LinearChoice, add_linear
 from recbatch.model.manifest import bundle_manifest, tower_description
 from recbatch.model.pairs import item_pairs
 from recbatch.model.serving import export_retriever, export_tower
@@ -92,11 +93,14 @@ def train_bundle(
     start, warm = _start(warm_start, prepared, split)
     identity = identity_of(model, prepared, fingerprint, "" if warm_start is None else warm_start.name)
 
-    first, metrics, counts, effort = _measured_fit(model, prepared, split, work, identity, start)
+    first, metrics, linear, effort = _measured_fit(model, prepared, split, work, identity, start)
+    counts = {} if first.evaluation is None else first.evaluation.counts
     final, efforts = first, [effort]
     if model.training.refit and split.heldout.any():
         final = TwoTowerFit("refit", model, prepared, prepared.events, None, work, identity, steps=first.result_step)
         efforts.append(_run(final, None if start is None else start.exported, len(prepared.events)))
+        if linear is not None:
+            add_linear(model, final, prepared.events, linear.strength)
     _log.info("exporting the towers")
     folder = work / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
@@ -117,6 +121,7 @@ def train_bundle(
             "measured": measured,
             "refit": final is not first,
             "metrics": metrics,
+            "linear": linear and {"share": linear.share, "strength": linear.strength},
             "counts": {**counts, "heldout_events": int(split.heldout.sum())},
             "retriever": exported,
             "warm_started": warm and {**warm, **(efforts[-1].begun or {})},
@@ -186,16 +191,18 @@ def _training_facts(efforts: Sequence[Effort]) -> dict[str, Any]:
 
 def _measured_fit(
     model: Model, prepared: Prepared, split: Split, work: Path, identity: str, start: WarmStart | None
-) -> tuple[TwoTowerFit, dict[str, float], dict[str, int], Effort]:
-    """(fit without the held-out events, its metrics, counts, what it took)."""
+) -> tuple[TwoTowerFit, dict[str, float], LinearChoice | None, Effort]:
+    """(fit without the held-out events, its metrics, how much its linear head counts, what it took)."""
     train, heldout = prepared.events.select(~split.heldout), prepared.events.select(split.heldout)
     fit = TwoTowerFit("measured", model, prepared, train, heldout, work, identity)
     effort = _run(fit, None if start is None else start.measured, len(train))
+    linear = add_linear(model, fit, train)
     if fit.evaluation is None:
-        return fit, {}, {}, effort
-    metrics = {**fit.state.best_metrics, **fit.evaluation.factorized_top_k()}
+        return fit, {}, linear, effort
+    found = fit.state.best_metrics if linear is None else linear.metrics
+    metrics = {**found, **fit.evaluation.factorized_top_k()}
     _log.info("held out: %s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "nothing to ask")
-    return fit, metrics, fit.evaluation.counts, effort
+    return fit, metrics, linear, effort
 
 
 def _export(

@@ -36,15 +36,19 @@ def is_sparse(variable: tf.Variable) -> bool:
     return variable.shape[0] > SPARSE_ROWS
 
 
-def bag_sums(embedding: keras.layers.Embedding, values: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """[count, width] sums of the embeddings of ``values`` [m], which belong to ``rows`` [m] (rising) of the result.
+def bag_lengths(bags: Bags) -> tf.Tensor:
+    """[count] int32 number of values of each row."""
+    return tf.math.unsorted_segment_sum(tf.ones_like(bags.rows, tf.int32), bags.rows, bags.count)
+
+
+def bag_sums(table: tf.Variable, values: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """[count, width] sums of the rows ``values`` [m] of ``table``, which belong to ``rows`` [m] (rising) of the result.
 
     As a product with a sparse matrix, whose gradient is a whole table: twice as fast as the sum of gathered rows,
     whose gradient is one row per value, unless the table is far larger than what a batch has of it.
     """
-    table = embedding.embeddings
     if is_sparse(table):
-        return tf.math.unsorted_segment_sum(embedding(values), rows, count)
+        return tf.math.unsorted_segment_sum(tf.gather(table, values), rows, count)
     places = tf.stack([tf.cast(rows, tf.int64), tf.cast(values, tf.int64)], axis=1)
     shape = tf.stack([tf.cast(count, tf.int64), table.shape[0]])
     counted = tf.SparseTensor(places, tf.ones_like(values, table.dtype), shape)

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from recbatch.config.models import HistoryFeature
 from recbatch.model.columns import coded
-from recbatch.model.layers.base import FIRST_OOV, NULL, Bags, FeatureLayer, bag_sums, embedding_table, stable_seed
+from recbatch.model.layers.base import (
+    FIRST_OOV,
+    NULL,
+    Bags,
+    FeatureLayer,
+    bag_lengths,
+    bag_sums,
+    embedding_table,
+    stable_seed,
+)
 from recbatch.model.layers.values import LookupLayer
 
 TIME_BUCKETS = 32
@@ -99,12 +108,12 @@ class HistoryLayer(FeatureLayer):
         return self.strings(distinct).numpy().astype(np.int32)[codes]
 
     def known(self, encoded: Bags) -> tf.Tensor:
-        return _lengths(encoded) > 0
+        return bag_lengths(encoded) > 0
 
     def call(self, encoded: Bags, seed: tf.Tensor | None = None) -> tf.Tensor:
         bags, _ = self._newest(encoded) if self._is_cut else (encoded, None)
-        total = bag_sums(self.embedding, self._table_rows(bags.values), bags.rows, bags.count)
-        pooled = total / tf.maximum(tf.cast(_lengths(bags), tf.float32), 1.0)[:, None] ** self._power
+        total = bag_sums(self.embedding.embeddings, self._table_rows(bags.values), bags.rows, bags.count)
+        pooled = total / tf.maximum(tf.cast(bag_lengths(bags), tf.float32), 1.0)[:, None] ** self._power
         return pooled if self.scale is None else pooled * self.scale
 
     def _table_rows(self, values: tf.Tensor) -> tf.Tensor:
@@ -117,7 +126,7 @@ class HistoryLayer(FeatureLayer):
 
     def _newest(self, bags: Bags) -> tuple[Bags, tf.Tensor]:
         """The newest ``length`` items of each row, and the rank of each from the newest (0) on."""
-        ends = tf.cumsum(_lengths(bags))
+        ends = tf.cumsum(bag_lengths(bags))
         rank = tf.gather(ends, bags.rows) - 1 - tf.range(tf.size(bags.rows))
         kept = rank < self._length
         age = None if bags.age is None else tf.boolean_mask(bags.age, kept)
@@ -181,7 +190,7 @@ class GruLayer(HistoryLayer):
 
     def call(self, encoded: Bags, seed: tf.Tensor | None = None) -> tf.Tensor:
         bags, rank = self._newest(encoded)
-        place = tf.gather(_lengths(bags), bags.rows) - 1 - rank
+        place = tf.gather(bag_lengths(bags), bags.rows) - 1 - rank
         where = tf.stack([tf.cast(bags.rows, tf.int32), place], axis=1)
         items = tf.scatter_nd(where, bags.values, [bags.count, self._length])
         return self.gru(self._vectors(items), mask=items != NULL)
@@ -205,8 +214,3 @@ def time_bucket(bags: Bags) -> tf.Tensor:
     assert bags.age is not None
     least = tf.math.unsorted_segment_min(bags.age, bags.rows, bags.count)
     return tf.raw_ops.Bucketize(input=bags.age - tf.gather(least, bags.rows), boundaries=_BOUNDARIES)
-
-
-def _lengths(bags: Bags) -> tf.Tensor:
-    """[count] int32 number of items of each row."""
-    return tf.math.unsorted_segment_sum(tf.ones_like(bags.rows, tf.int32), bags.rows, bags.count)

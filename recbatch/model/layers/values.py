@@ -67,7 +67,7 @@ class PooledLayer(FeatureLayer):
         # Only what is there is embedded, as in a history: most rows are far shorter than the longest.
         present = encoded != NULL
         rows = tf.where(present)[:, 0]
-        total = bag_sums(self.embedding, tf.boolean_mask(encoded, present), rows, tf.shape(encoded)[0])
+        total = bag_sums(self.embedding.embeddings, tf.boolean_mask(encoded, present), rows, tf.shape(encoded)[0])
         return total / tf.maximum(tf.reduce_sum(tf.cast(present, tf.float32), axis=1, keepdims=True), 1.0)
 
 

@@ -1,0 +1,46 @@
+"""Weights of a linear item-to-item model, looked up by the numbers that a tower has for items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+from numpy.typing import NDArray
+
+from recbatch.model.layers.base import Bags, bag_lengths, bag_sums
+
+
+class LinearLayer(keras.layers.Layer):
+    """One half of the weights: [rank] of each item that has any, zeros for the others. Not trained, see ``assign``.
+
+    Args:
+        numbers: how many numbers the tower has for items.
+        most: of how many items it holds weights at most.
+        rank: width of its vectors.
+        of_ids: whether it reads the ids' numbers, or those of histories.
+    """
+
+    def __init__(self, numbers: int, most: int, rank: int, *, of_ids: bool) -> None:
+        super().__init__()
+        self.width, self._of_ids = rank, of_ids
+        # Of millions of items a few thousand have weights: the large array is one of whole numbers.
+        self.places = self.add_weight("places", [numbers], tf.int32, initializer="zeros", trainable=False)
+        self.table = self.add_weight("table", [1 + most, rank], initializer="zeros", trainable=False)
+
+    def assign(self, numbers: NDArray, weights: NDArray) -> None:
+        """``weights`` [m, rank] are those of the items ``numbers`` [m]."""
+        places, table = self.places.numpy() * 0, self.table.numpy() * 0
+        places[numbers], table[1 : 1 + len(weights)] = range(1, 1 + len(weights)), weights
+        self.places.assign(places)
+        self.table.assign(table)
+
+    def call(self, encoded: Mapping[str, Any]) -> tf.Tensor:
+        """[n, rank] of a tower's encoded features: of the ids, or of the histories (the sum over the items, divided by
+        the root of how many they are)."""
+        if self._of_ids:
+            return tf.gather(self.table, tf.gather(self.places, encoded["id"]))
+        bags: Bags = encoded["history"]
+        total = bag_sums(self.table, tf.gather(self.places, bags.values), bags.rows, bags.count)
+        return total / tf.sqrt(tf.maximum(tf.cast(bag_lengths(bags), tf.float32), 1.0))[:, None]
