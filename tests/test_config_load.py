@@ -125,6 +125,10 @@ def test_wrong_values(message: Load, line: str, said: str) -> None:
         ("{kind: categry, column: x}", "model.query.features.1.kind is \"categry\", but has to be 'id', 'category', "),
         ("{kind: categry, column: x}", "; did you mean 'category'?"),
         ("{kind: category, colum: x}", "did you mean model.query.features.1.column?"),
+        (
+            "{kind: text, column: x, min_count: 3}",
+            "features.1.min_count (its value: 3); the keys of",
+        ),
         ("{kind: category}", "model.query.features.1.column is missing; it takes text"),
         ("{dim: 3}", "model.query.features.1.kind is missing; it takes 'id', "),
         ("{knd: id}", "model.query.features.1.kind is missing (there is knd: did you mean kind?)"),

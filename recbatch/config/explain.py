@@ -119,6 +119,8 @@ def _unknown(spot: _Spot, value: Any) -> Finding:
     names = names_below(spot.around)
     sibling = closest(str(spot.key[-1]), names)
     meant = (*spot.key[:-1], sibling) if sibling else nearest_key(spot.key)
+    if meant == spot.key:  # a key of another kind of feature
+        meant = None
     section = f"the keys of {dotted(spot.key[:-1])}" if len(spot.key) > 1 else "the sections"
     return Finding(
         spot.key,

@@ -8,6 +8,7 @@ model:
   dim: 256                  # width of the embeddings
   normalize: true           # vectors of length 1 ...
   temperature: 0.2          # ... so that the softmax needs sharper scores
+  linear: {rank: 128}       # beside them: which items go together, solved and not trained
   query:                    # the tower of the users
     features:
       # A user is what they did: the sum of embeddings of the items. In training a random part of it is hidden, and has
