@@ -15,15 +15,12 @@ from pydantic import ValidationError
 from recbatch.config.models import LinearHead, Model
 from recbatch.model import Tower, TrainingData, linear, load_bundle, train_bundle
 from recbatch.model.data import Events, prepare
-from recbatch.model.features import Bags
+from recbatch.model.features import Bags, LinearLayer
 from recbatch.model.fitting import TwoTowerFit
 from recbatch.model.linear import add_linear, solve_linear
+from recbatch.model.towers import TowerModel
 
 DIM = 8
-
-
-def events_of(users: list[int], items: list[int]) -> Events:
-    return prepare(TrainingData(interactions([f"u{n:02d}" for n in users], [f"i{n:02d}" for n in items]))).events
 
 
 def by_regression(taken: np.ndarray, regularization: float) -> np.ndarray:
@@ -49,8 +46,13 @@ def random_events(num_users: int = 1500, num_items: int = 12) -> tuple[Events, n
 def events_of_rows(users: np.ndarray, items: np.ndarray, taken: np.ndarray) -> Events:
     times = taken[users, items].astype(int)
     users, items = np.repeat(users, times), np.repeat(items, times)
-    names = [[f"{letter}{n:04d}" for n in numbers] for letter, numbers in (("u", users), ("i", items))]
-    return prepare(TrainingData(interactions(*names))).events
+    table = interactions([f"u{n:04d}" for n in users], [f"i{n:04d}" for n in items])
+    return prepare(TrainingData(table)).events
+
+
+def head_of(tower: TowerModel) -> LinearLayer:
+    assert tower.linear is not None
+    return tower.linear
 
 
 def all_of(num_items: int) -> np.ndarray:
@@ -112,7 +114,7 @@ def head_scores(fit: TwoTowerFit) -> np.ndarray:
     events = prepare(planted()).events
     known = np.bincount(events.users)
     numbers = fit.data.history_numbers[events.items].astype(np.int32)
-    bags = Bags(*map(tf.constant, (numbers, events.users.astype(np.int32), len(known))), age=None)
+    bags = Bags(tf.constant(numbers), tf.constant(events.users.astype(np.int32)), tf.constant(len(known)))
     queries = fit.query(fit.data.query_inputs(tf.range(len(known)), tf.zeros(len(known), tf.int64), {}, bags))
     candidates = fit.candidate(fit.data.candidate_inputs(tf.range(len(fit.data.history_numbers))))
     return tf.matmul(queries[:, DIM : fit.query.width], candidates[:, DIM:], transpose_b=True).numpy()
@@ -127,7 +129,7 @@ def test_its_coordinates_add_the_regressions_scores(tmp_path: Path, item_bias: b
     assert choice is not None
     assert choice.strength == 0.7
     num_items = len(fit.data.history_numbers)
-    assert fit.query.width == fit.candidate.width == DIM + fit.query.linear.width + item_bias
+    assert fit.query.width == fit.candidate.width == DIM + head_of(fit.query).width + item_bias
 
     taken = np.zeros((60, num_items))
     np.add.at(taken, (events.users, events.items), 1)
@@ -148,7 +150,7 @@ def test_the_share_that_ranks_the_heldout_events_best_is_taken(tmp_path: Path, m
     events, asked = prepare(planted()).events, []
 
     def metrics() -> dict[str, float]:
-        asked.append(fit.candidate.linear.table.numpy())
+        asked.append(head_of(fit.candidate).table.numpy())
         return {"heldout_recall_at_10": [0.1, 0.2, 0.4, 0.4][len(asked) - 1]}
 
     monkeypatch.setattr(fit.evaluation, "metrics", metrics)
@@ -156,14 +158,14 @@ def test_the_share_that_ranks_the_heldout_events_best_is_taken(tmp_path: Path, m
     assert choice is not None
     assert (choice.share, choice.metrics) == (0.5, {"heldout_recall_at_10": 0.4})
     assert not asked[0].any(), "the towers alone are asked for, too"
-    np.testing.assert_array_equal(fit.candidate.linear.table.numpy(), asked[2])
+    np.testing.assert_array_equal(head_of(fit.candidate).table.numpy(), asked[2])
 
     asked.clear()
     monkeypatch.setattr(fit.evaluation, "metrics", lambda: {"heldout_recall_at_10": 0.5})
     choice = add_linear(model, fit, events)
     assert choice is not None
     assert (choice.share, choice.strength) == (0.0, 0.0)
-    assert not fit.candidate.linear.table.numpy().any(), "what does not help is left out"
+    assert not head_of(fit.candidate).table.numpy().any(), "what does not help is left out"
 
 
 def test_a_share_of_one_spreads_as_far_as_the_towers_scores(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_a_share_of_one_spreads_as_far_as_the_towers_scores(tmp_path: Path) -> N
     fit = fit_of(model, tmp_path)
     assert fit.evaluation is not None
     assert add_linear(model, fit, prepare(planted()).events, strength=1.0) is not None
-    unit = linear._spread(fit, DIM, fit.query.linear.width)
+    unit = linear._spread(fit, DIM, head_of(fit.query).width)
     assert add_linear(model, fit, prepare(planted()).events, strength=unit) is not None
     queries, candidates = (vectors.numpy() for vectors in fit.evaluation.vectors())
     spreads = [(queries[:, part] @ candidates[:, part].T).std(axis=1).mean() for part in (slice(DIM), slice(DIM, None))]
@@ -179,10 +181,8 @@ def test_a_share_of_one_spreads_as_far_as_the_towers_scores(tmp_path: Path) -> N
 
 
 def test_training_goes_without_it(tmp_path: Path) -> None:
-    plain, headed = (
-        fit_of(history_model(**settings), tmp_path / name)
-        for name, settings in (("a", {}), ("b", {"linear": {"rank": 8}}))
-    )
+    plain = fit_of(history_model(), tmp_path / "plain")
+    headed = fit_of(history_model(linear={"rank": 8}), tmp_path / "headed")
     for variable, other in zip(plain._variables, headed._variables, strict=True):
         np.testing.assert_array_equal(variable.numpy(), other.numpy())
 
