@@ -1,8 +1,7 @@
 """How our configurations were chosen: variants of one, scored on validation data, every score kept.
 
 ``python -m benchmarks.quality.choosing CONFIG PROTOCOL [--ml1m DIR] [--by-title] [--splits N] [--share S]
-[--set KEY=VALUE ...]
-[--try "KEY=VALUE KEY=VALUE ..." ...]``
+[--set KEY=VALUE ...] [--try "KEY=VALUE KEY=VALUE ..." ...]``
 
 Validation data is the protocol once more, inside of the training data of splits with other seeds (500 and on) than the
 benchmark's cells. Where the protocol is not random (C, D) there is but one split, and no event that a cell is measured
@@ -72,7 +71,7 @@ def main() -> None:
     for variant in given.variants or [""]:
         words = [*given.set, *variant.split()]
         line = {"config": Path(given.config).name, "dataset": source.name, "set": words, "splits": given.splits}
-        line |= {"share": given.share}
+        line["share"] = given.share
         line |= score(given.config, given.protocol, [*pointing, *words], given.splits, given.share)
         print(json.dumps(line), flush=True)
         given.log.mkdir(parents=True, exist_ok=True)
