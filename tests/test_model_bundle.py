@@ -43,7 +43,11 @@ def test_the_manifest_explains_the_bundle(trained: Path) -> None:
     assert manifest["refit"] is True
     assert manifest["steps"] in (11, 22)
     assert 0 <= manifest["metrics"]["heldout_recall_at_100"] <= 1
-    assert manifest["counts"]["heldout_events"] == 72
+    counts = manifest["counts"]
+    assert counts["heldout_events"] == 72
+    parts = [counts[f"heldout_events_{part}"] for part in ("evaluated", "repeated", "of_cold_users")]
+    assert parts[0] > 0
+    assert sum(parts) == 72
     times = planted().interactions["timestamp"].to_numpy()
     assert (manifest["first_event_us"], manifest["last_event_us"]) == (times.min(), times.max())
     query = manifest["towers"]["query"]

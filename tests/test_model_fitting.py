@@ -17,7 +17,7 @@ from model_data import START_US, every_feature, history_model, interactions, pla
 
 from recbatch.config.models import Model
 from recbatch.errors import InputError, RecbatchError
-from recbatch.model import TrainingData, evaluation, fitting, train_bundle
+from recbatch.model import TrainingData, evaluation, fitting, ranking, train_bundle
 from recbatch.model.batches import Batch
 from recbatch.model.data import prepare
 from recbatch.model.features import Bags
@@ -302,6 +302,7 @@ def test_an_evaluation_in_blocks_is_that_in_one(tmp_path: Path, monkeypatch: pyt
     vectors, metrics = [], []
     for block in (1024, 7):
         monkeypatch.setattr(evaluation, "_BLOCK", block)
+        monkeypatch.setattr(ranking, "_BLOCK", block)
         fit = fit_of(every_feature(), planted(), tmp_path / str(block), heldout=True)
         assert fit.evaluation is not None
         vectors.append([found.numpy() for found in fit.evaluation.vectors()])

@@ -14,9 +14,10 @@ from recbatch.config.models import Model
 from recbatch.errors import InputError
 from recbatch.model import TrainingData, load_bundle, load_tower
 from recbatch.model.data import Prepared, prepare
-from recbatch.model.gate import NDCG, RECALL_10, RECALL_100, Questions
+from recbatch.model.gate import Questions
 from recbatch.model.heldout import Split, id_hashes, split_events, unseen_by
 from recbatch.model.profiles import user_profiles
+from recbatch.model.ranking import NDCG, RECALL_10, RECALL_100
 from recbatch.splits import heldout_by_hash
 
 RANDOM = {"heldout": {"split": "random", "share": 0.2}}

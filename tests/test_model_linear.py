@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import tensorflow as tf
 from model_data import history_model, interactions, planted, small_model
 from pydantic import ValidationError
 
 from recbatch.config.models import LinearHead, Model
-from recbatch.model import Tower, TrainingData, linear, load_bundle, train_bundle
+from recbatch.model import TrainingData, linear
 from recbatch.model.data import Events, prepare
 from recbatch.model.features import Bags, LinearLayer
 from recbatch.model.fitting import TwoTowerFit
-from recbatch.model.linear import add_linear, solve_linear
+from recbatch.model.linear import attach_linear, choose_linear, solve_head, solve_linear
 from recbatch.model.towers import TowerModel
 
 DIM = 8
@@ -64,14 +62,14 @@ def all_of(num_items: int) -> np.ndarray:
 
 def test_it_is_the_ridge_regression_of_each_item_on_the_others() -> None:
     events, taken = random_events()
-    found = solve_linear(LinearHead(regularization=20), events, all_of(12), rank=12)
+    found = solve_linear(LinearHead(regularization=20, rank=12), events, all_of(12))
     np.testing.assert_array_equal(found.items, np.arange(12))
     np.testing.assert_allclose(found.left @ found.right.T, by_regression(taken, 20), atol=2e-4)
 
 
 def test_a_lower_rank_is_about_the_best_of_that_rank() -> None:
     events, taken = random_events(num_items=40)
-    found = solve_linear(LinearHead(regularization=20), events, all_of(40), rank=10)
+    found = solve_linear(LinearHead(regularization=20, rank=10), events, all_of(40))
     wanted = by_regression(taken, 20)
     values = np.linalg.svd(wanted, compute_uv=False)
     error = np.linalg.norm(found.left @ found.right.T - wanted)
@@ -83,18 +81,23 @@ def test_it_is_solved_for_the_most_popular_items_that_may_have_weights() -> None
     eligible = all_of(12)
     eligible[int(taken.sum(axis=0).argmax())] = False
     counts = np.where(eligible, np.bincount(events.items, minlength=12), 0)
-    found = solve_linear(LinearHead(regularization=20, most_items=4), events, eligible, rank=6)
+    found = solve_linear(LinearHead(regularization=20, most_items=4, rank=6), events, eligible)
     assert set(found.items) == set(np.argsort(-counts, kind="stable")[:4])
-    assert found.left.shape == found.right.shape == (4, 6)
+    assert found.left.shape == found.right.shape == (4, 4), "no coordinates that four items cannot fill"
     kept = by_regression(taken[:, found.items], 20)
     np.testing.assert_allclose(found.left @ found.right.T, kept, atol=2e-4)
 
 
 def test_twice_the_same_is_the_same() -> None:
     events, _ = random_events(num_items=30)
-    found = [solve_linear(LinearHead(), events, all_of(30), rank=5) for _ in range(2)]
+    found = [solve_linear(LinearHead(rank=5), events, all_of(30)) for _ in range(2)]
     np.testing.assert_array_equal(found[0].left, found[1].left)
     np.testing.assert_array_equal(found[0].right, found[1].right)
+
+
+def test_of_no_items_there_is_nothing_to_solve() -> None:
+    events, _ = random_events()
+    assert not len(solve_linear(LinearHead(), events, ~all_of(12)).items)
 
 
 # --- in the towers ----------------------------------------------------------------------------------------------------
@@ -107,6 +110,11 @@ def fit_of(model: Model, folder: Path) -> TwoTowerFit:
     fit = TwoTowerFit("test", model, prepared, train, rest, folder, "x")
     fit.run()
     return fit
+
+
+def attached(model: Model, fit: TwoTowerFit, events: Events, strength: float) -> None:
+    assert model.linear is not None
+    attach_linear(fit, solve_head(model.linear, fit, events), strength)
 
 
 def head_scores(fit: TwoTowerFit) -> np.ndarray:
@@ -125,9 +133,7 @@ def test_its_coordinates_add_the_regressions_scores(tmp_path: Path, item_bias: b
     model = history_model(linear={"rank": 40, "regularization": 5}, item_bias=item_bias)
     fit = fit_of(model, tmp_path)
     events = prepare(planted()).events
-    choice = add_linear(model, fit, events, strength=0.7)
-    assert choice is not None
-    assert choice.strength == 0.7
+    attached(model, fit, events, 0.7)
     num_items = len(fit.data.history_numbers)
     assert fit.query.width == fit.candidate.width == DIM + head_of(fit.query).width + item_bias
 
@@ -151,30 +157,40 @@ def test_the_share_that_ranks_the_heldout_events_best_is_taken(tmp_path: Path, m
 
     def metrics() -> dict[str, float]:
         asked.append(head_of(fit.candidate).table.numpy())
-        return {"heldout_recall_at_10": [0.1, 0.2, 0.4, 0.4][len(asked) - 1]}
+        return {"heldout_recall_at_10": [0.2, 0.4, 0.4][len(asked) - 1]}
 
     monkeypatch.setattr(fit.evaluation, "metrics", metrics)
-    choice = add_linear(model, fit, events)
+    fit.state.best_metrics = {"heldout_recall_at_10": 0.1}
+    choice = choose_linear(model, fit, events)
     assert choice is not None
     assert (choice.share, choice.metrics) == (0.5, {"heldout_recall_at_10": 0.4})
-    assert not asked[0].any(), "the towers alone are asked for, too"
-    np.testing.assert_array_equal(head_of(fit.candidate).table.numpy(), asked[2])
+    np.testing.assert_array_equal(head_of(fit.candidate).table.numpy(), asked[1])
 
+    # The towers alone rank as well.
     asked.clear()
-    monkeypatch.setattr(fit.evaluation, "metrics", lambda: {"heldout_recall_at_10": 0.5})
-    choice = add_linear(model, fit, events)
+    fit.state.best_metrics = {"heldout_recall_at_10": 0.4}
+    choice = choose_linear(model, fit, events)
     assert choice is not None
-    assert (choice.share, choice.strength) == (0.0, 0.0)
-    assert not head_of(fit.candidate).table.numpy().any(), "what does not help is left out"
+    assert (choice.share, choice.strength, choice.metrics) == (0.0, 0.0, fit.state.best_metrics)
+    assert len(asked) == 3
+    assert fit.query.linear is fit.candidate.linear is None, "what does not help is left out"
+    queries, candidates = fit.evaluation.vectors()
+    assert queries.shape[1] == candidates.shape[1] == fit.query.width == fit.candidate.width == DIM
+
+
+def test_the_towers_alone_are_as_good_as_the_fit_found_them(tmp_path: Path) -> None:
+    fit = fit_of(history_model(), tmp_path)
+    assert fit.evaluation is not None
+    assert fit.evaluation.metrics() == fit.state.best_metrics
 
 
 def test_a_share_of_one_spreads_as_far_as_the_towers_scores(tmp_path: Path) -> None:
     model = history_model(linear={"rank": 8, "regularization": 5})
     fit = fit_of(model, tmp_path)
     assert fit.evaluation is not None
-    assert add_linear(model, fit, prepare(planted()).events, strength=1.0) is not None
-    unit = linear._spread(fit, DIM, head_of(fit.query).width)
-    assert add_linear(model, fit, prepare(planted()).events, strength=unit) is not None
+    attached(model, fit, prepare(planted()).events, 1.0)
+    unit = linear._spread(fit.evaluation, DIM, head_of(fit.query).width)
+    attached(model, fit, prepare(planted()).events, unit)
     queries, candidates = (vectors.numpy() for vectors in fit.evaluation.vectors())
     spreads = [(queries[:, part] @ candidates[:, part].T).std(axis=1).mean() for part in (slice(DIM), slice(DIM, None))]
     assert spreads[0] == pytest.approx(spreads[1], rel=0.02)
@@ -185,24 +201,6 @@ def test_training_goes_without_it(tmp_path: Path) -> None:
     headed = fit_of(history_model(linear={"rank": 8}), tmp_path / "headed")
     for variable, other in zip(plain._variables, headed._variables, strict=True):
         np.testing.assert_array_equal(variable.numpy(), other.numpy())
-
-
-def test_a_bundle_has_it_and_says_so(tmp_path: Path) -> None:
-    heldout: dict[str, Any] = {"heldout": {"split": "random", "share": 0.2}}
-    model = history_model(linear={"rank": 4, "regularization": 5}, item_bias=True, training=heldout)
-    manifest = train_bundle(
-        model, planted(), str(tmp_path / "b"), work_folder=str(tmp_path / "w"), as_of_us=None, fingerprint="x"
-    )
-    assert manifest["dim"] == DIM + 4 + 1
-    assert manifest["bias_coordinate"] == DIM + 4
-    assert manifest["linear"]["share"] in (0.0, *LinearHead().shares)
-    bundle = load_bundle(str(tmp_path / "b"))
-    tower = Tower(bundle.folder / "query", manifest["towers"]["query"])
-    history = pa.array([["item/0", "item/2"], []], pa.list_(pa.string()))
-    vectors, known = tower.embed(pa.table({"id": ["new", "nobody"], "history": history}))
-    assert known.tolist() == [True, False]
-    assert vectors[0, DIM:-1].any() == (manifest["linear"]["share"] > 0)
-    assert not vectors[1, DIM:-1].any()
 
 
 def test_without_ids_or_histories_it_is_a_mistake() -> None:

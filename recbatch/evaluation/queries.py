@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recbatch.evaluation.events import AllEvents
+from recbatch.model.ranges import ranges
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,22 @@ class Asked:
         return np.repeat(np.arange(len(self.user), dtype=np.int32), np.diff(self.offsets))
 
 
+def offsets_of(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
+    """[q + 1] where each query's history begins, and the end of the last, from their ``lengths`` [q]."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+
+
 def ask_users(events: AllEvents, users: NDArray[np.int32], known: NDArray[np.bool_]) -> Asked:
     """One query per user [q], with the user's ``known`` [n] events behind it, asked at the time of the last of all."""
     places = np.flatnonzero(known)
     count = np.bincount(events.user[places], minlength=events.users.num_rows)
     first = np.cumsum(count) - count
-    history, offsets = _ranges(first[users], count[users])
+    _, history = ranges(first[users], count[users])
     as_of = None
     if events.times_us is not None:
         newest = int(events.times_us[places].max()) if len(places) else int(events.times_us.min())
         as_of = np.full(len(users), newest, np.int64)
-    return Asked(users, places[history], offsets, as_of)
+    return Asked(users, places[history], offsets_of(count[users]), as_of)
 
 
 def ask_events(events: AllEvents, asking: NDArray[np.int64], known: NDArray[np.bool_]) -> Asked:
@@ -67,8 +73,9 @@ def ask_events(events: AllEvents, asking: NDArray[np.int64], known: NDArray[np.b
     order = np.lexsort((is_known, times, np.concatenate([users, events.user[places]])))
     before = np.empty(len(times), np.int64)
     before[order] = np.cumsum(is_known[order])
-    history, offsets = _ranges(first, before[: len(asking)] - first)
-    return Asked(users, places[history], offsets, events.times_us[asking], asking)
+    lengths = before[: len(asking)] - first
+    _, history = ranges(first, lengths)
+    return Asked(users, places[history], offsets_of(lengths), events.times_us[asking], asking)
 
 
 def _of_users(
@@ -105,10 +112,3 @@ def _context(column: pa.Array, asked: Asked) -> pa.Array:
     newest = np.full(len(asked.user), -1, np.int64)
     newest[asked.query_of_history[known]] = asked.history[known]  # of equal indices the last assignment stands
     return column.take(pa.array(newest, mask=newest < 0))
-
-
-def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(places, offsets) of the ranges ``starts[i] .. starts[i] + lengths[i]``, one after the other."""
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    places = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-    return places, offsets

@@ -10,8 +10,9 @@ import pyarrow as pa
 from recbatch.evaluation.assembling import counted, first_time, popularity, require_both_sides
 from recbatch.evaluation.events import AllEvents
 from recbatch.evaluation.protocols import Protocol
-from recbatch.evaluation.queries import Asked, query_table
+from recbatch.evaluation.queries import Asked, offsets_of, query_table
 from recbatch.evaluation.task import Task
+from recbatch.model.ranges import ranges
 from recbatch.splits import consecutive_pairs, distinct_instants, random_entities, sequential_examples
 
 _HELDOUT_USERS = 0.2
@@ -38,10 +39,10 @@ def sequential_task(protocol: Protocol, events: AllEvents, seed: int) -> Task:
     require_both_sides(protocol, len(events), train_target, heldout)
 
     lengths = examples.labels[chosen] - examples.starts[chosen]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    steps = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - examples.starts[chosen], lengths)
+    _, steps = ranges(examples.starts[chosen], lengths)
     previous = examples.order[examples.labels[chosen] - 1]
-    asked = Asked(events.user[labels[chosen]], examples.order[steps], offsets, moved[previous], previous)
+    history = examples.order[steps]
+    asked = Asked(events.user[labels[chosen]], history, offsets_of(lengths), moved[previous], previous)
     known = np.bincount(events.user[in_timeline], minlength=events.users.num_rows)
     candidates = np.arange(events.items.num_rows, dtype=np.int32)
     task = Task(

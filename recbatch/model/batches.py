@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from recbatch.config.models import HistoryFeature, Training
 from recbatch.model.data import Events
-from recbatch.model.histories import Histories, Shown, kept_shares, ranges
+from recbatch.model.histories import Histories, Shown, kept_shares
 from recbatch.model.negatives import Catalog, Drawn, Pairs
+from recbatch.model.ranges import ranges
 
 _DAY_US = 86_400_000_000
 _TARGETS_PER_QUERY = 8

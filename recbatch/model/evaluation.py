@@ -11,19 +11,16 @@ import tensorflow_recommenders as tfrs
 from numpy.typing import NDArray
 
 from recbatch.config.models import EarlyStopping
-from recbatch.metrics import ndcg_at_k, recall_at_k, target_ranks
 from recbatch.model.data import Events
 from recbatch.model.encoded import Arrays, EncodedData
 from recbatch.model.features import Bags
-from recbatch.model.histories import Histories, Shown, ranges
+from recbatch.model.histories import Histories, Shown
+from recbatch.model.ranges import ranges
+from recbatch.model.ranking import heldout_metrics, heldout_ranks, sample_queries
 from recbatch.model.towers import TowerModel
 
 _MANY_ITEMS = 1_000  # with fewer, most of them are among the best 100 whatever the model is
-_MOST_QUERIES = (
-    10_000  # sampled above: the standard error of a recall is below .005 then, and an evaluation stays short
-)
 _BLOCK = 1024
-_KS = (10, 100)
 
 
 def stopping_metric(stopping: EarlyStopping, num_items: int) -> str:
@@ -88,9 +85,7 @@ class HeldoutEvaluation:
         """
         key = events if self._query.per_event else heldout.users[events]
         _, first, query_of = np.unique(key, return_index=True, return_inverse=True)
-        if len(first) <= _MOST_QUERIES:
-            return events, events[first], query_of
-        kept = np.sort(np.random.default_rng(0).choice(len(first), _MOST_QUERIES, replace=False))
+        kept = sample_queries(len(first))
         asked = np.isin(query_of, kept)
         return events[asked], events[first[kept]], np.searchsorted(kept, query_of[asked])
 
@@ -130,28 +125,24 @@ class HeldoutEvaluation:
         if not self.can_ask:
             return {}
         queries, candidates = self.vectors()
-        ranks = np.empty(len(self._targets), np.int64)
-        for start in range(0, len(self._users), _BLOCK):
-            mine = (self._query_of >= start) & (self._query_of < start + _BLOCK)
-            users = self._users[start : start + _BLOCK]
-            scores = tf.matmul(queries[start : start + _BLOCK], candidates, transpose_b=True).numpy()
-            rows, seen = self._not_competing(users)
-            ranks[mine] = target_ranks(
-                scores, self._query_of[mine] - start, self._targets[mine], rows[seen >= 0], seen[seen >= 0]
-            )
-        ranks[self._targets < 0] = np.iinfo(np.int64).max
-        return {
-            **{f"heldout_recall_at_{k}": recall_at_k(ranks, k) for k in _KS},
-            "heldout_ndcg_at_10": ndcg_at_k(ranks, self._query_of, 10),
-        }
 
-    def _not_competing(self, users: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(row, place of the item; negative if the tower does not know it) of what some queries are not asked for."""
+        def scores(part: slice) -> NDArray[np.float32]:
+            return tf.matmul(queries[part], candidates, transpose_b=True).numpy()
+
+        shape = len(self._users), len(self._items)
+        ranks = heldout_ranks(scores, shape, self._query_of, self._targets, self._not_competing)
+        return heldout_metrics(ranks, self._query_of)
+
+    def _not_competing(self, part: slice) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(row, place of the item) of the items that the tower knows and the queries of ``part`` are not asked for."""
+        users = self._users[part]
         if self._place_of_query is not None:
-            return np.arange(len(users)), self._place_of_query[users]
-        starts = self._histories.starts[users]
-        rows, events = ranges(starts, self._histories.ends[users] - starts)
-        return rows, self._seen_places[events]
+            rows, places = np.arange(len(users)), self._place_of_query[users]
+        else:
+            starts = self._histories.starts[users]
+            rows, events = ranges(starts, self._histories.ends[users] - starts)
+            places = self._seen_places[events]
+        return rows[places >= 0], places[places >= 0]
 
     def factorized_top_k(self) -> dict[str, float]:
         """``heldout_recall_at_<k>_with_seen`` by TFRS' FactorizedTopK, where the user's training items compete too."""

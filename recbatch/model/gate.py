@@ -10,7 +10,7 @@ chance has it. All of them are reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,24 +18,17 @@ from numpy.typing import NDArray
 
 from recbatch.config.models import EarlyStopping, Model
 from recbatch.errors import InputError
-from recbatch.metrics import ndcg_at_k, recall_at_k, target_ranks
 from recbatch.model.bundle import Bundle
 from recbatch.model.data import Prepared
 from recbatch.model.evaluation import stopping_metric
 from recbatch.model.heldout import Split
-from recbatch.model.histories import ranges
 from recbatch.model.profiles import user_profiles
+from recbatch.model.ranges import ranges
+from recbatch.model.ranking import Scores, heldout_metrics, heldout_ranks, sample_queries
 from recbatch.model.tower import Tower
-
-NDCG, RECALL_10, RECALL_100 = "heldout_ndcg_at_10", "heldout_recall_at_10", "heldout_recall_at_100"
-_MOST_USERS = 5_000  # sampled above: the standard error of a mean over users is below .005 then
-_SCORES = 1 << 24  # at a time: 64 MB
-_MISSED = np.iinfo(np.int64).max
 
 Answers = NDArray[np.int64]
 """Ranks [t] of all targets by one system, 0 is best; a missed target has the largest int64."""
-Scores = Callable[[slice], NDArray[np.float32]]
-"""Queries of a slice -> scores [q, num_items]; -inf for what cannot be recommended."""
 
 
 class Questions:
@@ -56,7 +49,8 @@ class Questions:
         candidates = np.flatnonzero(split.heldout & (self._counts[events.users] > 0))
         fresh = candidates[~np.isin(pairs[candidates], pairs[~split.heldout])]
         fresh = np.sort(fresh[np.unique(pairs[fresh], return_index=True)[1]])
-        self.users = _sample(np.unique(events.users[fresh]))
+        askable = np.unique(events.users[fresh])
+        self.users = askable[sample_queries(len(askable))]
         self.places = fresh[np.isin(events.users[fresh], self.users)]
         self._query_of = np.searchsorted(self.users, events.users[self.places])
         self._targets = events.items[self.places].astype(np.int64)
@@ -83,35 +77,28 @@ class Questions:
             found[:, ~known_items] = -np.inf
             return found
 
-        ranks = self._ranks(scores)
-        ranks[~known_queries[self._query_of] | ~known_items[self._targets]] = _MISSED
-        return ranks
+        known = known_queries[self._query_of] & known_items[self._targets]
+        return self._ranks(scores, np.where(known, self._targets, -1))
 
     def ask_popularity(self) -> Answers:
         """The answers of the items with the most positives in the training split, the same for everybody."""
         counts = np.bincount(self._train.items, minlength=self._prepared.items.num_rows).astype(np.float32)
-        return self._ranks(lambda part: np.repeat(counts[None], part.stop - part.start, axis=0))
+        return self._ranks(lambda part: np.repeat(counts[None], part.stop - part.start, axis=0), self._targets)
 
-    def _ranks(self, scores: Scores) -> Answers:
-        ranks = np.empty(len(self._targets), np.int64)
-        block = max(1, min(1024, _SCORES // max(1, self._prepared.items.num_rows)))
-        for start in range(0, len(self.users), block):
-            part = slice(start, min(start + block, len(self.users)))
-            mine = (self._query_of >= part.start) & (self._query_of < part.stop)
-            asked = self.users[part]
-            rows, events = ranges(self._starts[asked], self._counts[asked])
-            seen = self._train.items[events]
-            ranks[mine] = target_ranks(scores(part), self._query_of[mine] - start, self._targets[mine], rows, seen)
-        return ranks
+    def _ranks(self, scores: Scores, targets: NDArray[np.int64]) -> Answers:
+        return heldout_ranks(
+            scores, (len(self.users), self._prepared.items.num_rows), self._query_of, targets, self._seen
+        )
+
+    def _seen(self, part: slice) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """(row, item) of the training items of the users in ``part``."""
+        asked = self.users[part]
+        rows, events = ranges(self._starts[asked], self._counts[asked])
+        return rows, self._train.items[events]
 
     def quality(self, answers: Answers, asked: NDArray[np.bool_]) -> dict[str, float]:
         """NDCG@10 (mean over users), recall@10 and recall@100 (over targets) on the targets in ``asked`` [t]."""
-        ranks, queries = answers[asked], self._query_of[asked]
-        return {
-            NDCG: ndcg_at_k(ranks, queries, 10),
-            RECALL_10: recall_at_k(ranks, 10),
-            RECALL_100: recall_at_k(ranks, 100),
-        }
+        return heldout_metrics(answers[asked], self._query_of[asked])
 
     def compare(
         self, new: Answers, other: Answers, tolerance: float, asked: NDArray[np.bool_] | None = None
@@ -142,9 +129,3 @@ def _vectors(tower: Tower, profiles: Any, as_of_us: int | None) -> tuple[NDArray
     known &= np.isfinite(vectors).all(axis=1)
     vectors[~known] = 0.0
     return vectors, known
-
-
-def _sample(users: NDArray[np.int32]) -> NDArray[np.int32]:
-    if len(users) <= _MOST_USERS:
-        return users
-    return np.sort(np.random.default_rng(0).choice(users, _MOST_USERS, replace=False))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from recbatch.config.models import HistoryFeature
 from recbatch.model.data import Events
 from recbatch.model.features import FIRST_OOV
+from recbatch.model.ranges import ranges
 
 _SECOND_US = 1e6
 
@@ -146,13 +147,6 @@ class Histories:
 def kept_shares(feature: HistoryFeature, count: int, random: np.random.Generator) -> NDArray[np.float64]:
     """[count] shares of a history that are shown: uniform from 1 - 2 * dropout (0 at least) to 1."""
     return np.clip(1.0 - 2 * feature.dropout * random.random(count), 0.0, 1.0)
-
-
-def ranges(starts: NDArray[np.integer], lengths: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(row, place) of every element of the ranges ``starts[i] .. starts[i] + lengths[i]``, one after the other."""
-    rows = np.repeat(np.arange(len(starts)), lengths)
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return rows, starts[rows] + within
 
 
 def _lower_bound(

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from recbatch.config.models import EarlyStopping, LinearHead, Model
 from recbatch.model.data import Events
-from recbatch.model.features import FIRST_OOV
+from recbatch.model.evaluation import HeldoutEvaluation
+from recbatch.model.features import FIRST_OOV, HistoryLayer, LinearLayer
 from recbatch.model.fitting import TwoTowerFit
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class LinearWeights:
     """``left @ right.T`` is about W of the items ``items``.
 
     Attributes:
-        items: int32 [m] item rows, rising.
+        items: int32 [m] item rows, rising; none where no item may have weights.
         left: float32 [m, rank].
         right: float32 [m, rank].
     """
@@ -46,9 +47,9 @@ class LinearChoice:
     """How much the linear head counts.
 
     Attributes:
-        share: its scores' spread as a share of that of the towers' scores; 0: it does not count.
+        share: its scores' spread as a share of that of the towers' scores; 0: it is left out.
         strength: what its scores are multiplied with for that.
-        metrics: held-out metrics with it.
+        metrics: held-out metrics of the towers with it, or without where it is left out.
     """
 
     share: float
@@ -56,8 +57,80 @@ class LinearChoice:
     metrics: dict[str, float]
 
 
-def solve_linear(settings: LinearHead, events: Events, eligible: NDArray[np.bool_], rank: int) -> LinearWeights:
-    """W of the ``most_items`` most popular items in ``events``, at rank ``rank``.
+def choose_linear(model: Model, fit: TwoTowerFit, events: Events) -> LinearChoice | None:
+    """Solve the linear head of a fit's towers, and attach it so that it ranks the held-out events best, or not at all.
+
+    Args:
+        model: the configuration.
+        fit: a fit that is done.
+        events: what it was fitted to.
+
+    Returns:
+        What was chosen; None where there is no such head, or nothing to choose by: then it is left out, too.
+    """
+    evaluation, stopping = fit.evaluation, model.training.early_stopping or EarlyStopping()
+    if model.linear is None:
+        return None
+    if evaluation is None or not evaluation.can_ask:
+        _log.warning("the linear head is left out: no held-out event can say how much it should count")
+        return None
+    weights = solve_head(model.linear, fit, events)
+    if not len(weights.items):
+        _log.warning("the linear head is left out: the towers know no item by name that it could have weights of")
+        return None
+    attach_linear(fit, weights, 1.0)
+    unit = _spread(evaluation, model.dim, weights.left.shape[1])
+    best = LinearChoice(0.0, 0.0, fit.state.best_metrics)
+    for share in model.linear.shares:
+        attach_linear(fit, weights, share * unit)
+        metrics = evaluation.metrics()
+        _log.debug("linear head, share %g: %s", share, metrics)
+        if evaluation.quality(metrics, stopping) > evaluation.quality(best.metrics, stopping):
+            best = LinearChoice(share, share * unit, metrics)
+    attach_linear(fit, weights, best.strength)
+    if not best.share:
+        _log.info("the linear head is left out: the towers rank the held-out events better alone")
+    return best
+
+
+def attach_linear(fit: TwoTowerFit, weights: LinearWeights, strength: float) -> None:
+    """Give a fit's towers a solved head in place of the one that they have; with a strength of 0 they have none.
+
+    Args:
+        fit: a fit that is done.
+        weights: solved for it.
+        strength: what the head's scores are multiplied with.
+    """
+    fit.query.linear = fit.candidate.linear = None
+    if strength == 0:
+        return
+    numbers, ids = fit.data.history_numbers[weights.items], fit.data.items["id"].numpy()[weights.items]
+    root = np.float32(strength**0.5)
+    # All history layers of a tower have one vocabulary.
+    history = next(layer for layer in fit.query.learnt.layers.values() if isinstance(layer, HistoryLayer))
+    fit.query.linear = LinearLayer(history.strings.vocabulary_size(), numbers, weights.left * root, of_ids=False)
+    rows = fit.candidate.learnt.layers["id"].embedding.input_dim
+    fit.candidate.linear = LinearLayer(rows, ids, weights.right * root, of_ids=True)
+
+
+def solve_head(settings: LinearHead, fit: TwoTowerFit, events: Events) -> LinearWeights:
+    """The head of a fit to ``events``, of the items that both towers know by name."""
+    in_histories, ids = fit.data.history_numbers > FIRST_OOV, fit.data.items["id"].numpy()
+    return solve_linear(settings, events, in_histories & (ids >= fit.candidate.learnt.layers["id"].known_from))
+
+
+def _spread(evaluation: HeldoutEvaluation, dim: int, rank: int) -> float:
+    """How many times farther the towers' scores spread than those of the attached head, over the items of a query."""
+    queries, candidates = evaluation.vectors()
+    queries = queries[:_ASKED]
+    trained = tf.matmul(queries[:, :dim], candidates[:, :dim], transpose_b=True)
+    solved = tf.matmul(queries[:, dim : dim + rank], candidates[:, dim : dim + rank], transpose_b=True)
+    spreads = [float(tf.reduce_mean(tf.math.reduce_std(scores, axis=1))) for scores in (trained, solved)]
+    return spreads[0] / spreads[1] if spreads[1] > 0 else 0.0
+
+
+def solve_linear(settings: LinearHead, events: Events, eligible: NDArray[np.bool_]) -> LinearWeights:
+    """W of the ``most_items`` most popular items in ``events``, at rank ``rank`` (at most the number of items).
 
     It takes memory for three matrices of ``most_items`` squared, and time with the cube of it.
 
@@ -65,15 +138,14 @@ def solve_linear(settings: LinearHead, events: Events, eligible: NDArray[np.bool
         settings: of the head.
         events: the training events.
         eligible: [num_items] items that may have weights.
-        rank: width of the weights; beyond the number of items they are zeros.
     """
     counts = np.where(eligible, np.bincount(events.items, minlength=len(eligible)), 0)
     popular = np.argsort(-counts, kind="stable")[: settings.most_items]
     items = np.sort(popular[counts[popular] > 0]).astype(np.int32)
+    if not len(items):
+        return LinearWeights(items, *(np.zeros((0, 0), np.float32) for _ in range(2)))
     weights = _closed_form(_together(events, items, len(eligible)), settings.regularization)
-    left, right = _low_rank(weights, min(rank, len(items)))
-    missing = ((0, 0), (0, rank - left.shape[1]))
-    return LinearWeights(items, np.pad(left, missing), np.pad(right, missing))
+    return LinearWeights(items, *_low_rank(weights, min(settings.rank, len(items))))
 
 
 def _together(events: Events, items: NDArray[np.int32], num_items: int) -> NDArray[np.float32]:
@@ -115,57 +187,3 @@ def _low_rank(matrix: NDArray[np.float32], rank: int) -> tuple[NDArray[np.float3
     left, values, right = np.linalg.svd(basis.T @ matrix, full_matrices=False)
     root = np.sqrt(values[:rank])
     return (basis @ left[:, :rank] * root).astype(np.float32), (right[:rank].T * root).astype(np.float32)
-
-
-def add_linear(model: Model, fit: TwoTowerFit, events: Events, strength: float | None = None) -> LinearChoice | None:
-    """Solve the linear head of a fit's towers and give it to them.
-
-    Args:
-        model: the configuration.
-        fit: a fit that is done.
-        events: what it was fitted to.
-        strength: how much the head counts; None: what ranks the fit's held-out events best.
-
-    Returns:
-        What was chosen; None where the towers have no such head, or nothing was held out to choose by.
-    """
-    query, candidate = fit.query.linear, fit.candidate.linear
-    if model.linear is None or query is None or candidate is None:
-        return None
-    if strength is None and (fit.evaluation is None or not fit.evaluation.can_ask):
-        return None
-    in_histories, ids = fit.data.history_numbers, fit.data.items["id"].numpy()
-    eligible = (in_histories > FIRST_OOV) & (ids >= fit.candidate.learnt.layers["id"].known_from)
-    weights = solve_linear(model.linear, events, eligible, query.width)
-
-    def attach(strength: float) -> None:
-        query.assign(in_histories[weights.items], weights.left * strength**0.5)
-        candidate.assign(ids[weights.items], weights.right * strength**0.5)
-
-    if strength is not None:
-        attach(strength)
-        return LinearChoice(0.0, strength, {})
-    assert fit.evaluation is not None
-    attach(1.0)
-    unit, stopping = _spread(fit, model.dim, query.width), model.training.early_stopping or EarlyStopping()
-    best: LinearChoice | None = None
-    for share in (0.0, *model.linear.shares):
-        attach(share * unit)
-        metrics = fit.evaluation.metrics()
-        _log.debug("linear head, share %g: %s", share, metrics)
-        if best is None or fit.evaluation.quality(metrics, stopping) > fit.evaluation.quality(best.metrics, stopping):
-            best = LinearChoice(share, share * unit, metrics)
-    assert best is not None
-    attach(best.strength)
-    return best
-
-
-def _spread(fit: TwoTowerFit, dim: int, rank: int) -> float:
-    """How many times farther the towers' scores spread than the linear head's, over the items of a query."""
-    assert fit.evaluation is not None
-    queries, candidates = fit.evaluation.vectors()
-    queries = queries[:_ASKED]
-    trained = tf.matmul(queries[:, :dim], candidates[:, :dim], transpose_b=True)
-    solved = tf.matmul(queries[:, dim : dim + rank], candidates[:, dim : dim + rank], transpose_b=True)
-    spreads = [float(tf.reduce_mean(tf.math.reduce_std(scores, axis=1))) for scores in (trained, solved)]
-    return spreads[0] / spreads[1] if spreads[1] > 0 else 0.0

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recbatch.model.columns import one_array
 from recbatch.model.data import Events, Prepared
-from recbatch.model.histories import ranges
+from recbatch.model.ranges import ranges
 
 
 def user_profiles(prepared: Prepared, train: Events, users: NDArray[np.integer]) -> pa.Table:

@@ -12,7 +12,7 @@ from recbatch.config.models import Entity, Feature, HistoryFeature, Model, featu
 from recbatch.config.models import Tower as TowerConfig
 from recbatch.errors import InputError
 from recbatch.model.data import Events, Prepared
-from recbatch.model.features import HistoryLayer, LinearLayer, LookupLayer, stable_seed
+from recbatch.model.features import LinearLayer, stable_seed
 from recbatch.model.learning import CandidateIds, Learnt, TrainingRows, learn_features
 
 
@@ -21,10 +21,8 @@ class TowerModel(keras.Model):
 
     Attributes:
         entity: what it embeds, ``user`` or ``item``.
-        width: width of its vectors: ``model.dim``, then the rank of the linear head where the model has one, and one
-            more where it has an item bias.
         config: the tower as declared.
-        linear: its half of the linear head (zeros until that is solved), or None. Training goes without.
+        linear: its half of the linear head, or None. A fit goes without; a solved one is attached when it is done.
         learnt: its feature layers, where their values come from, and the features that are off.
     """
 
@@ -37,7 +35,6 @@ class TowerModel(keras.Model):
         seed: int,
         *,
         is_candidate: bool,
-        linear: LinearLayer | None = None,
     ) -> None:
         super().__init__()
         self.entity: Entity = entity
@@ -57,8 +54,8 @@ class TowerModel(keras.Model):
             activation = "relu" if place < len(config.layers) else None
             self.dense.append(_dense(width, units, stable_seed(seed, "dense", place), activation=activation))
             width = units
-        self.linear = linear
-        self.width = model.dim + (0 if linear is None else linear.width) + model.item_bias
+        self.linear: LinearLayer | None = None
+        self._dim = model.dim
         self._bias = None
         if model.item_bias and is_candidate:
             ids = learnt.layers["id"].embedding.input_dim
@@ -85,7 +82,7 @@ class TowerModel(keras.Model):
         for dense in self.dense:
             vectors = dense(vectors)
         vectors = tf.math.l2_normalize(vectors, axis=1) if self._normalize else vectors
-        if self.linear is not None and seed is None:
+        if self.linear is not None:
             vectors = tf.concat([vectors, self.linear(encoded)], axis=1)
         if not self._one_more:
             return vectors
@@ -98,6 +95,12 @@ class TowerModel(keras.Model):
         """[n] bool: some feature says something that training has seen; without that a row is cold."""
         layers = self.learnt.layers.items()
         return tf.reduce_any([layer.known(encoded[self.learnt.input_of(name)]) for name, layer in layers], axis=0)
+
+    @property
+    def width(self) -> int:
+        """Width of its vectors: ``model.dim``, then that of the linear head if there is one, and one more where the
+        model has an item bias."""
+        return self._dim + (0 if self.linear is None else self.linear.width) + self._one_more
 
     @property
     def item_bias(self) -> tf.Variable | None:
@@ -141,26 +144,10 @@ def build_towers(model: Model, prepared: Prepared, events: Events) -> tuple[Towe
     rows = TrainingRows(prepared.users, events.users, prepared.items, events)
     ids = CandidateIds.of(model.candidate.features, candidates)
     queries = learn_features(model.query.features, rows, "query", seed, ids)
-    left, right = _linear(model, queries, candidates)
     entity, seeds = model.query_entity, [stable_seed(seed, tower) for tower in "qc"]
     return (
-        TowerModel(model.query, model, entity, queries, seeds[0], is_candidate=False, linear=left),
-        TowerModel(model.candidate, model, "item", candidates, seeds[1], is_candidate=True, linear=right),
-    )
-
-
-def _linear(model: Model, queries: Learnt, candidates: Learnt) -> tuple[LinearLayer | None, LinearLayer | None]:
-    """The halves of the linear head; none where the data has left no history, or no ids."""
-    ids = candidates.layers.get("id")
-    histories = [layer for layer in queries.layers.values() if isinstance(layer, HistoryLayer)]
-    if model.linear is None or not isinstance(ids, LookupLayer) or not histories:
-        return None, None
-    most = min(model.linear.most_items, ids.size or 0)
-    rank = min(model.linear.rank, most)
-    known = len(histories[0].strings.get_vocabulary())
-    return (
-        LinearLayer(known, most, rank, of_ids=False),
-        LinearLayer(ids.embedding.input_dim, most, rank, of_ids=True),
+        TowerModel(model.query, model, entity, queries, seeds[0], is_candidate=False),
+        TowerModel(model.candidate, model, "item", candidates, seeds[1], is_candidate=True),
     )
 
 

@@ -24,7 +24,7 @@ from recbatch.model.data import Prepared, TrainingData, prepare
 from recbatch.model.features import stable_seed
 from recbatch.model.fitting import TwoTowerFit
 from recbatch.model.heldout import Split, split_events
-from recbatch.model.linear import LinearChoice, add_linear
+from recbatch.model.linear import LinearChoice, attach_linear, choose_linear, solve_head
 from recbatch.model.manifest import bundle_manifest, tower_description
 from recbatch.model.pairs import item_pairs
 from recbatch.model.serving import export_retriever, export_tower
@@ -48,6 +48,25 @@ class Effort:
     examples: int
     seconds: float
     begun: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class MeasuredFit:
+    """The fit without the held-out events, and what they say of it.
+
+    Attributes:
+        fit: done, its linear head attached if it has one.
+        metrics: held-out metrics by name; empty where nothing can be asked for.
+        counts: on how many held-out events, see :attr:`recbatch.model.evaluation.HeldoutEvaluation.counts`.
+        linear: how much its linear head counts; None: there is none to choose.
+        effort: what it took.
+    """
+
+    fit: TwoTowerFit
+    metrics: dict[str, float]
+    counts: dict[str, int]
+    linear: LinearChoice | None
+    effort: Effort
 
 
 def train_bundle(
@@ -93,19 +112,17 @@ def train_bundle(
     start, warm = _start(warm_start, prepared, split)
     identity = identity_of(model, prepared, fingerprint, "" if warm_start is None else warm_start.name)
 
-    first, metrics, linear, effort = _measured_fit(model, prepared, split, work, identity, start)
-    counts = {} if first.evaluation is None else first.evaluation.counts
-    final, efforts = first, [effort]
-    if model.training.refit and split.heldout.any():
-        final = TwoTowerFit("refit", model, prepared, prepared.events, None, work, identity, steps=first.result_step)
-        efforts.append(_run(final, None if start is None else start.exported, len(prepared.events)))
-        if linear is not None:
-            add_linear(model, final, prepared.events, linear.strength)
+    measured = _measured_fit(model, prepared, split, work, identity, start)
+    final, efforts = measured.fit, [measured.effort]
+    refit = model.training.refit and bool(split.heldout.any())
+    if refit:
+        final, effort = _refit(model, prepared, measured, work, identity, start)
+        efforts.append(effort)
     _log.info("exporting the towers")
     folder = work / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
     exported = _export(model, final, prepared, folder, retriever=retriever)
-    measured = None if final is first else _export_measured(model, first, folder)
+    kept = _export_measured(model, measured.fit, folder) if refit else None
     manifest = bundle_manifest(
         folder,
         model=model,
@@ -115,14 +132,14 @@ def train_bundle(
         facts={
             "fingerprint": fingerprint,
             "as_of_us": as_of_us,
-            "steps": final.state.step if final is not first else first.result_step,
+            "steps": final.result_step,
             "heldout": split.method,
             "heldout_rule": split.rule,
-            "measured": measured,
-            "refit": final is not first,
-            "metrics": metrics,
-            "linear": linear and {"share": linear.share, "strength": linear.strength},
-            "counts": {**counts, "heldout_events": int(split.heldout.sum())},
+            "measured": kept,
+            "refit": refit,
+            "metrics": measured.metrics,
+            "linear": measured.linear and {"share": measured.linear.share, "strength": measured.linear.strength},
+            "counts": {**measured.counts, "heldout_events": int(split.heldout.sum())},
             "retriever": exported,
             "warm_started": warm and {**warm, **(efforts[-1].begun or {})},
             "training": _training_facts(efforts),
@@ -191,18 +208,29 @@ def _training_facts(efforts: Sequence[Effort]) -> dict[str, Any]:
 
 def _measured_fit(
     model: Model, prepared: Prepared, split: Split, work: Path, identity: str, start: WarmStart | None
-) -> tuple[TwoTowerFit, dict[str, float], LinearChoice | None, Effort]:
-    """(fit without the held-out events, its metrics, how much its linear head counts, what it took)."""
+) -> MeasuredFit:
     train, heldout = prepared.events.select(~split.heldout), prepared.events.select(split.heldout)
     fit = TwoTowerFit("measured", model, prepared, train, heldout, work, identity)
     effort = _run(fit, None if start is None else start.measured, len(train))
-    linear = add_linear(model, fit, train)
+    linear = choose_linear(model, fit, train)
     if fit.evaluation is None:
-        return fit, {}, linear, effort
+        return MeasuredFit(fit, {}, {}, linear, effort)
     found = fit.state.best_metrics if linear is None else linear.metrics
     metrics = {**found, **fit.evaluation.factorized_top_k()}
     _log.info("held out: %s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "nothing to ask")
-    return fit, metrics, linear, effort
+    return MeasuredFit(fit, metrics, fit.evaluation.counts, linear, effort)
+
+
+def _refit(
+    model: Model, prepared: Prepared, measured: MeasuredFit, work: Path, identity: str, start: WarmStart | None
+) -> tuple[TwoTowerFit, Effort]:
+    """A fit to all positives, as many steps as were best without the held-out ones; the head counts as much, too."""
+    steps, events, linear = measured.fit.result_step, prepared.events, measured.linear
+    fit = TwoTowerFit("refit", model, prepared, events, None, work, identity, steps=steps)
+    effort = _run(fit, None if start is None else start.exported, len(events))
+    if model.linear is not None and linear is not None and linear.share > 0:
+        attach_linear(fit, solve_head(model.linear, fit, events), linear.strength)
+    return fit, effort
 
 
 def _export(

@@ -202,7 +202,7 @@ def _measure(fit: Fit, connection: Connection) -> Measured:
     identity = identity_of(fit.model, prepared, fit.fingerprint)
     towers = TwoTowerFit("measured", fit.model, prepared, train, heldout, fit.work, identity)
     evaluation = towers.evaluation
-    if evaluation is None or not evaluation.counts["heldout_events_evaluated"]:
+    if evaluation is None or not evaluation.can_ask:
         raise InputError(
             f"a search needs held-out events to go by, and there are none: {split.method}; see model.training.heldout"
         )

@@ -17,8 +17,9 @@ from recbatch.errors import InputError, RecbatchError
 from recbatch.model import Bundle, TrainingData, load_bundle
 from recbatch.model.bundle import bundle_checksum
 from recbatch.model.data import Prepared, prepare
-from recbatch.model.gate import NDCG, RECALL_10, RECALL_100, Answers, Questions
+from recbatch.model.gate import Answers, Questions
 from recbatch.model.heldout import split_events, unseen_by
+from recbatch.model.ranking import NDCG, RECALL_10, RECALL_100
 from recbatch.night import BundleRef, EmbeddingSet, LastNight, Night
 
 log = logging.getLogger(__name__)

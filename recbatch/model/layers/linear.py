@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
@@ -13,28 +14,25 @@ from recbatch.model.layers.base import Bags, bag_lengths, bag_sums
 
 
 class LinearLayer(keras.layers.Layer):
-    """One half of the weights: [rank] of each item that has any, zeros for the others. Not trained, see ``assign``.
+    """One half of the weights: [rank] of each item that has any, zeros for the others. Not trained.
 
     Args:
-        numbers: how many numbers the tower has for items.
-        most: of how many items it holds weights at most.
-        rank: width of its vectors.
+        count: how many numbers the tower has for items.
+        numbers: [m] those of the items that have weights.
+        weights: [m, rank] their weights.
         of_ids: whether it reads the ids' numbers, or those of histories.
     """
 
-    def __init__(self, numbers: int, most: int, rank: int, *, of_ids: bool) -> None:
+    def __init__(self, count: int, numbers: NDArray[np.integer], weights: NDArray[np.float32], *, of_ids: bool) -> None:
         super().__init__()
-        self.width, self._of_ids = rank, of_ids
+        self.width, self._of_ids = weights.shape[1], of_ids
         # Of millions of items a few thousand have weights: the large array is one of whole numbers.
-        self.places = self.add_weight("places", [numbers], tf.int32, initializer="zeros", trainable=False)
-        self.table = self.add_weight("table", [1 + most, rank], initializer="zeros", trainable=False)
-
-    def assign(self, numbers: NDArray, weights: NDArray) -> None:
-        """``weights`` [m, rank] are those of the items ``numbers`` [m]."""
-        places, table = self.places.numpy() * 0, self.table.numpy() * 0
-        places[numbers], table[1 : 1 + len(weights)] = range(1, 1 + len(weights)), weights
+        self.places = self.add_weight("places", [count], tf.int32, initializer="zeros", trainable=False)
+        self.table = self.add_weight("table", [1 + len(weights), self.width], initializer="zeros", trainable=False)
+        places = np.zeros(count, np.int32)
+        places[numbers] = np.arange(1, 1 + len(weights))
         self.places.assign(places)
-        self.table.assign(table)
+        self.table.assign(np.pad(weights, ((1, 0), (0, 0))))
 
     def call(self, encoded: Mapping[str, Any]) -> tf.Tensor:
         """[n, rank] of a tower's encoded features: of the ids, or of the histories (the sum over the items, divided by
