@@ -53,13 +53,12 @@ def loss_of(log_inclusion: bool, shown_offset: float | None, hard_negatives: int
     # Queries are unit vectors, so that the scores are the given ones.
     rows, columns = np.array(TARGETS).T
     loss = sampled_softmax(
-        tf.eye(QUERIES),
+        tf.eye(QUERIES) / TEMPERATURE,
         tf.constant(SCORES.T, tf.float32),
         tf.constant(columns, tf.int32),
         tf.constant(rows, tf.int64),
         tf.constant(WEIGHTS, tf.float32),
         tf.constant(SHOWN, tf.int64),
-        temperature=TEMPERATURE,
         log_inclusion=tf.constant(LOG_INCLUSION, tf.float32) if log_inclusion else None,
         shown_offset=shown_offset,
         hard_negatives=hard_negatives,
@@ -93,7 +92,6 @@ def test_another_target_of_the_same_query_stays_in_the_denominator() -> None:
         tf.constant([0, 0], tf.int64),
         tf.ones([2]),
         tf.zeros([0, 2], tf.int64),
-        temperature=1.0,
     )
     assert float(loss) == pytest.approx(np.log(5))
 

@@ -17,6 +17,7 @@ from recbatch.config.models import EarlyStopping, Model
 from recbatch.errors import RecbatchError
 from recbatch.model.batches import Batches, popularity_start, target_weights
 from recbatch.model.checkpoint import load_checkpoint, save_checkpoint
+from recbatch.model.course import Course
 from recbatch.model.data import Events, Prepared
 from recbatch.model.encoded import EncodedData
 from recbatch.model.evaluation import HeldoutEvaluation
@@ -75,7 +76,7 @@ class TwoTowerFit:
         heldout: the events to evaluate on, or None.
         work_folder: for ``checkpoints/`` and ``logs/``.
         identity: what the fit's result depends on; a checkpoint of another identity is not continued.
-        steps: fit for so many at most, and end the schedule with them; None: as the configuration says.
+        course: how far to go; None: as the configuration says.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class TwoTowerFit:
         heldout: Events | None,
         work_folder: Path,
         identity: str,
-        steps: int | None = None,
+        course: Course | None = None,
     ) -> None:
         self.name, self._training = name, model.training
         self.query, self.candidate = build_towers(model, prepared, train)
@@ -122,15 +123,13 @@ class TwoTowerFit:
         if heldout is not None and len(heldout):
             self.evaluation = HeldoutEvaluation(self.query, self.candidate, self.data, train, heldout, num_users)
         self._task = tfrs.tasks.Retrieval(
-            temperature=model.temperature,
             remove_accidental_hits=self._training.remove_accidental_hits,
             num_hard_negatives=self._training.hard_negatives,
         )
-        self._temperature = model.temperature
         self.steps_per_epoch = self._batches.steps_per_epoch(self._training.batch_size)
         self._variables = trainable_variables(self.query, self.candidate)
-        self.most_steps = steps or max(self._training.min_steps, self.steps_per_epoch * self._training.epochs)
-        self._optimizer = make_optimizer(self._training, self.most_steps)
+        self.course = course or Course.of(model, self.steps_per_epoch)
+        self._optimizer = make_optimizer(self._training, self.course.steps)
         self._optimizer.build(self._variables)
         self._seed = stable_seed(self._training.seed, name)
         self._checkpoint = work_folder / "checkpoints" / f"{name}.npz"
@@ -154,13 +153,14 @@ class TwoTowerFit:
         Afterwards the towers are those of the best evaluation, or of the last step without any.
         """
         if not self.state.done:
-            with fit_progress(self.name, self.most_steps, self._logs) as progress:
+            with fit_progress(self.name, self.course.steps, self._logs) as progress:
                 batches = self._stream()
                 while not self.state.done:
                     self._epoch(batches, progress)
                 progress.close(self.state.step)
         if self._best:
             _assign(self._variables, self._best)
+        self.candidate.temperature.assign(self.course.temperature(self.result_step))
         return self.state
 
     def _epoch(self, batches: Iterator[dict[str, tf.Tensor]], progress: FitProgress) -> None:
@@ -175,13 +175,13 @@ class TwoTowerFit:
             state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
             state.loss_sum += loss
             progress.step(state.step)
-            if state.step >= self.most_steps:
+            if state.step >= self.course.steps:
                 break
             if time.monotonic() > self._save_at:
                 self._save()
         values = {"loss": state.loss_sum / max(1, state.step_in_epoch)}
         state.epoch, state.step_in_epoch, state.loss_sum = state.epoch + 1, 0, 0.0
-        state.done = state.step >= self.most_steps
+        state.done = state.step >= self.course.steps
         metrics = self._evaluate()
         progress.epoch(state.epoch, state.step, values | metrics)
         if metrics or state.done:
@@ -223,6 +223,7 @@ class TwoTowerFit:
         return iter(tf.data.Dataset.from_generator(draw, output_signature=_BATCH).prefetch(2))
 
     def _step(self, batch: dict[str, tf.Tensor]) -> float:
+        self.candidate.temperature.assign(self.course.temperature(self.state.step))
         return float(self._train_step(batch, np.array([self._seed, self.state.step], np.int32)))
 
     @tf.function(input_signature=[_BATCH, tf.TensorSpec([2], tf.int32)])  # one graph for batches of all sizes
@@ -230,7 +231,7 @@ class TwoTowerFit:
         with tf.GradientTape() as tape:
             history = Bags(batch["history_items"], batch["history_rows"], tf.size(batch["users"]), batch["history_age"])
             inputs = self.data.query_inputs(batch["users"], batch["events"], self._of_events, history)
-            queries = self.query(inputs, seed=seed)
+            queries = self.query(inputs, seed=seed) / self.candidate.temperature
             candidates = self.candidate(self.data.candidate_inputs(batch["candidates"]), seed=seed)
             loss = self._loss(batch, queries, candidates)
         gradients = densified(tape.gradient(loss, self._variables), self._variables)
@@ -248,7 +249,6 @@ class TwoTowerFit:
                 batch["query_of"],
                 batch["weights"],
                 shown,
-                temperature=self._temperature,
                 log_inclusion=batch["log_inclusion"] if corrected else None,
                 shown_offset=self._training.shown_margin,
                 hard_negatives=self._training.hard_negatives,

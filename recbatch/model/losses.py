@@ -15,7 +15,6 @@ def sampled_softmax(
     weights: tf.Tensor,
     shown: tf.Tensor,
     *,
-    temperature: float,
     log_inclusion: tf.Tensor | None = None,
     shown_offset: float | None = None,
     hard_negatives: int | None = None,
@@ -27,13 +26,12 @@ def sampled_softmax(
     denominator.
 
     Args:
-        queries: [q, d].
+        queries: [q, d], divided by the temperature.
         candidates: [c, d].
         columns: [e] the candidate of each target, with ``query_of`` [e] its query and ``weights`` [e].
         query_of: [e].
         weights: [e].
         shown: [s, 2] pairs (query, candidate) of what the query is shown.
-        temperature: scores are divided by it.
         log_inclusion: [c] logarithm of the probability that the candidate was drawn; subtracted from its scores, so
             that the expected gradient is that of the softmax over all (Yi et al., RecSys 2019). None: all are there.
         shown_offset: added to the scores of what is shown: a positive one pushes it down as a margin does; None: it is
@@ -43,7 +41,7 @@ def sampled_softmax(
     Returns:
         A scalar.
     """
-    scores = tf.matmul(queries, candidates, transpose_b=True) / temperature
+    scores = tf.matmul(queries, candidates, transpose_b=True)
     if log_inclusion is not None:
         scores -= log_inclusion
     pairs = tf.stack([tf.cast(query_of, tf.int64), tf.cast(columns, tf.int64)], axis=1)

@@ -23,6 +23,7 @@ class TowerModel(keras.Model):
         entity: what it embeds, ``user`` or ``item``.
         config: the tower as declared.
         linear: its half of the linear head, or None. A fit goes without; a solved one is attached when it is done.
+        temperature: what the loss divides scores by; a fit may change it.
         learnt: its feature layers, where their values come from, and the features that are off.
     """
 
@@ -60,7 +61,9 @@ class TowerModel(keras.Model):
         if model.item_bias and is_candidate:
             ids = learnt.layers["id"].embedding.input_dim
             self._bias = self.add_weight("bias", [ids], initializer="zeros")
-        self._one_more, self._temperature = model.item_bias, model.temperature
+        self._one_more = model.item_bias
+        self.temperature = self.add_weight("temperature", [], trainable=False)
+        self.temperature.assign(model.temperature)
         if width != model.dim:
             raise InputError(
                 f"the {entity} tower without a projection is {width} wide, but model.dim is {model.dim}"
@@ -88,7 +91,7 @@ class TowerModel(keras.Model):
             return vectors
         last = tf.ones([tf.shape(vectors)[0]])
         if self._bias is not None:  # so scaled that it is added to the scores as the loss sees them
-            last = self._temperature * tf.gather(self._bias, encoded["id"])
+            last = self.temperature * tf.gather(self._bias, encoded["id"])
         return tf.concat([vectors, last[:, None]], axis=1)
 
     def known(self, encoded: Mapping[str, Any]) -> tf.Tensor:

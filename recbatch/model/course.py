@@ -1,0 +1,48 @@
+"""How far a fit goes, and what changes on the way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from recbatch.config.models import Model
+
+
+@dataclass(frozen=True)
+class Course:
+    """The steps of a fit and the temperature in each.
+
+    Attributes:
+        steps: at most so many; the schedules end with them.
+        first: temperature at the start.
+        last: temperature after ``steps``.
+        cosine: whether the learning rate falls along half a cosine; else it stays.
+    """
+
+    steps: int
+    first: float
+    last: float
+    cosine: bool
+
+    @classmethod
+    def of(cls, model: Model, steps_per_epoch: int) -> Course:
+        """As the configuration says."""
+        training = model.training
+        steps = max(training.min_steps, steps_per_epoch * training.epochs)
+        last = training.final_temperature or model.temperature
+        return cls(steps, model.temperature, last, training.schedule == "cosine")
+
+    def until(self, step: int) -> Course:
+        """That of a fit which shall become what this one was after ``step`` steps."""
+        return replace(self, steps=step, last=self.temperature(step))
+
+    def temperature(self, step: int) -> float:
+        """What scores are divided by after ``step`` steps.
+
+        It goes from ``first`` to ``last`` geometrically with the learning rate that is used up: it has to be low while
+        the weights still move.
+        """
+        done = min(1.0, step / self.steps)
+        if self.cosine:
+            done += math.sin(math.pi * done) / math.pi  # the integral of 1 + cos, up to here
+        return self.first * (self.last / self.first) ** done
