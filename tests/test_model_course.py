@@ -85,7 +85,7 @@ def test_each_step_divides_by_the_temperature_of_its_place(tmp_path: Path) -> No
         used.append(float(fit.candidate.temperature))
         return step(batch, seed)
 
-    fit._train_step = noted  # type: ignore[method-assign]
+    fit._train_step = noted
     fit.run()
     assert used == pytest.approx([fit.course.temperature(number) for number in range(len(used))])
     assert used[0] == pytest.approx(0.5)

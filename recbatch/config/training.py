@@ -51,8 +51,8 @@ class Training(Section):
     """Whether the learning rate stays, or falls to zero along half a cosine over all `epochs` (in the `refit` over the
     steps that it does)."""
     final_temperature: float | None = Field(None, gt=0)
-    """Where the temperature is after all `epochs`, if it is to go there from `model.temperature` as the learning rate is
-    used up. A fit that stops early keeps the one of its last step, and so does its `refit`. `null`: it stays."""
+    """Where the temperature is after all `epochs`, if it is to go there from `model.temperature` as the learning rate
+    is used up. A fit that stops early keeps the one of its last step, and so does its `refit`. `null`: it stays."""
     negatives: Literal["auto", "full", "mixed", "in_batch"] = "auto"
     """What a positive has to win against: all items (`full`), the batch's items and a uniform
     sample (`mixed`), or the batch's alone (`in_batch`). `auto`: `full` up to 50,000 items, else `mixed`. With `full`
