@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.cells import ROOT
-from benchmarks.quality.measuring import figures_of, measure_two_tower, read_data
+from benchmarks.quality.measuring import figures_of, measure_two_tower
 from benchmarks.quality.sources import movielens_1m, movielens_100k
 from benchmarks.quality.systems import BY_TITLE
 from recbatch.config.load import load_config
 from recbatch.evaluation import HELDOUT_SHARE, evaluate_lists, make_task, varies_by_event
+from recbatch.launch.evaluating import read_training_data
 
 _FIRST_SPLIT = 500
 """Not the seed of a cell's split. Splits of a random protocol overlap all the same, see above."""
@@ -36,7 +37,7 @@ _FIRST_SPLIT = 500
 def score(config_path: str, protocol: str, words: list[str], splits: int, share: float) -> dict[str, Any]:
     """Mean figures of a configuration on ``splits`` validation tasks."""
     config = load_config(config_path, words)
-    data, per_event = read_data(config), False
+    (data, _), per_event = read_training_data(config, [config.model]), False
     if protocol == "A":
         per_event = varies_by_event(config.model, config.inputs.interactions.context)
     found, steps, started = [], [], time.monotonic()

@@ -20,12 +20,11 @@ from benchmarks.quality.exchange import peak_bytes
 from benchmarks.quality.genres import genre_popularity
 from benchmarks.quality.peers import PEERS, Parameters, Peer
 from benchmarks.quality.protocols import USES
-from recbatch.config.columns import feature_columns
 from recbatch.config.load import load_config
 from recbatch.config.models import Config
 from recbatch.errors import RecbatchError
 from recbatch.evaluation import BASELINES, Result, Task, evaluate_lists, make_task, write_task
-from recbatch.interactions import ReadSpec, load_tables, plan_slices, resolve_inputs
+from recbatch.launch.evaluating import read_training_data
 from recbatch.metrics import UserSums
 from recbatch.model import TrainingData
 from recbatch.run import fingerprint
@@ -40,14 +39,6 @@ _IN_THIS_PROCESS = {**BASELINES, "genre popularity": genre_popularity}
 def cell_of(values: dict[str, Any]) -> Cell:
     """The inverse of :meth:`Cell.as_dict`, after a way through JSON."""
     return Cell(**{**values, "overrides": tuple(values["overrides"])})
-
-
-def read_data(config: Config) -> TrainingData:
-    """All clean rows that ``config`` names."""
-    columns = feature_columns(config, [config.model])
-    inputs = resolve_inputs(config, columns)
-    clean = load_tables(plan_slices(inputs, config.run.slice_rows), ReadSpec.of(config, columns, None))
-    return TrainingData(clean.interactions, clean.users, clean.items)
 
 
 def figures_of(protocol: str, result: Result) -> dict[str, float]:
@@ -162,7 +153,7 @@ def main(given: Path, made: Path) -> None:
     spec = json.loads(given.read_text())
     cell = cell_of(spec["cell"])
     config = load_config(str(ROOT / cell.config), [*cell.overrides, *spec["pointing"]])
-    data = read_data(config)
+    data, _ = read_training_data(config, [config.model])
     if cell.kind == "peer":
         task = make_task(cell.protocol, data, cell.seed)
         with tempfile.TemporaryDirectory() as folder:

@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.cells import ROOT, Cell
-from benchmarks.quality.measuring import cell_of, figures_of, read_data, run_peer
+from benchmarks.quality.measuring import cell_of, figures_of, run_peer
 from benchmarks.quality.peers import PEERS
 from benchmarks.quality.protocols import USES
 from recbatch.config.load import load_config
 from recbatch.errors import RecbatchError
 from recbatch.evaluation import Task, evaluate_lists, make_task
+from recbatch.launch.evaluating import read_training_data
 from recbatch.model import TrainingData
 
 VALIDATION_SEED = 10_000
@@ -99,7 +100,8 @@ def main(given: Path, made: Path) -> None:
     spec = json.loads(given.read_text())
     cell = cell_of(spec["cell"])
     config = load_config(str(ROOT / cell.config), [*cell.overrides, *spec["pointing"]])
-    tasks = validation_tasks(cell.protocol, read_data(config), cell.seed, cell.validations)
+    data, _ = read_training_data(config, [config.model])
+    tasks = validation_tasks(cell.protocol, data, cell.seed, cell.validations)
     with tempfile.TemporaryDirectory() as folder:
         result = search(cell, tasks, Path(folder), spec["seconds"])
     made.write_text(json.dumps(result))

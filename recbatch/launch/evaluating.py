@@ -15,7 +15,7 @@ from typing import Any
 from recbatch import storage
 from recbatch.config.columns import feature_columns
 from recbatch.config.load import load_config
-from recbatch.config.models import Config
+from recbatch.config.models import Config, Model
 from recbatch.errors import InputError
 from recbatch.evaluation import find_protocol, require_askers
 from recbatch.interactions import ReadSpec, load_tables, plan_slices, resolve_inputs
@@ -65,7 +65,7 @@ def evaluate(
     towers = config.model if given is None else given.model
     for protocol in chosen.values():
         require_askers(protocol, towers.query_entity, "the config's model" if given is None else f"the model {model}")
-    data, counts = _read(config, [towers])
+    data, counts = read_training_data(config, [towers])
 
     # TensorFlow takes seconds to import: not before it is needed.
     from recbatch.evaluation.runs import Subject, run_protocol
@@ -95,8 +95,12 @@ def evaluate(
     return document
 
 
-def _read(config: Config, models: Sequence[Any]) -> tuple[TrainingData, dict[str, Any]]:
-    """The clean tables as a training reads them, and what was counted."""
+def read_training_data(config: Config, models: Sequence[Model]) -> tuple[TrainingData, dict[str, Any]]:
+    """(the clean tables as a training of ``models`` reads them, their checksum and what was counted).
+
+    Raises:
+        InputError: an input is wrong, or there is no event to learn from.
+    """
     from recbatch.work.training import require_events
 
     columns = feature_columns(config, models)
