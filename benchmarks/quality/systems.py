@@ -85,6 +85,7 @@ SYSTEMS: dict[str, System] = {
         "configs/movielens-100k-next.yaml",
         "C",
         "movielens-1m",
+        (*WHOLE, "model.training.epochs=3"),
         quick=False,
     ),
     "margin": System("recbatch, A's own configuration", "configs/quality/movielens-100k-unseen.yaml", "AB"),
@@ -96,7 +97,9 @@ SYSTEMS: dict[str, System] = {
         repeats=1,
         quick=False,
     ),
-    "next": System("recbatch, C's own configuration", "configs/movielens-100k-next.yaml", "C", overrides=BY_TITLE),
+    "next": System(
+        "recbatch, C's own configuration", "configs/movielens-100k-next.yaml", "C", overrides=(*BY_TITLE, *WHOLE)
+    ),
     "future": System("recbatch, D's own configuration", "configs/movielens-100k-future.yaml", "D", overrides=BY_TITLE),
     "features": System("recbatch, feature towers", "configs/movielens-100k-features.yaml", "UN", overrides=BY_TITLE),
     "sequence": System(
