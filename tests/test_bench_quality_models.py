@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.quality.bounds import heldout_popularity
 from benchmarks.quality.cells import Cell
 from benchmarks.quality.exchange import Exchange, read_exchange, top_lists
 from benchmarks.quality.genres import genre_popularity
@@ -151,6 +152,15 @@ def test_a_point_that_fails_is_kept_as_failed_and_the_others_are_tried(
         measure_peer(replace(cell, kind="peer", parameters=broken), task, tmp_path / "cell")
     with pytest.raises(RecbatchError, match=r"no trial was done .*; the first that failed: ValueError: "):
         search(replace(cell, trials=1), validation_tasks("C", chains, 0, 1), tmp_path / "none", 60)
+
+
+def test_no_other_order_for_all_hits_more_held_out_events(chains: TrainingData) -> None:
+    task = make_task("A", chains, 0)
+    order = [int(place) for place in heldout_popularity(task)[0] if place >= 0]
+    held = np.bincount(task.target_item[task.target_item >= 0], minlength=task.num_candidates)
+    counts = held[order]
+    assert held.max() > held[order[-1]], "nothing is told apart here"
+    assert (np.diff(counts) <= 0).all()
 
 
 def test_new_items_are_ranked_by_the_popularity_of_their_genres(chains: TrainingData) -> None:

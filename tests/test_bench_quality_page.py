@@ -125,6 +125,19 @@ def test_targets_are_met_by_more_than_chance_or_missed_by_so_much() -> None:
     assert verdict(found, Target("next", small, "C", "hit@10", at_least=0.7)).met is None
 
 
+def test_a_bound_is_shown_and_is_no_rival() -> None:
+    cells = [
+        Made(Cell(kind, name, "movielens-100k", "D", 0, READING), "done", figures(hit_10=value, hit_100=value))
+        for kind, name, value in (("two-tower", "future", 0.4), ("peer", "heldout-popularity", 0.9))
+    ]
+    found = Figures(cells)
+    assert "heldout-popularity" not in {line.system for line in found.peers("movielens-100k", "D")}
+    assert verdict(found, Target("future", "movielens-100k", "D", "hit@10", than=BEST_PEER)).rival is None
+    page = render(Run("a test", False, 0, None, datetime.date(2024, 5, 1)), cells)
+    assert "| recbatch, D's own configuration | **.4000** |" in page, "the bound takes no part in what is best"
+    assert "| _one order for all, by the held-out events themselves_ | .9000 |" in page
+
+
 def test_reproduced_is_within_the_tolerance_or_better() -> None:
     rows = {(row.line.system, row.figure): row for row in reproductions(Figures(made_by_a_test()))}
     assert rows["basic", "hit@10"].verdict == "yes"

@@ -68,6 +68,11 @@ def label_of(system: str, protocol: str) -> str:
     return PEERS[system].labels.get(protocol, PEERS[system].label)
 
 
+def is_bound(line: Line) -> bool:
+    """Whether the system is no rival, because it knows what is held out."""
+    return line.system in PEERS and PEERS[line.system].bound
+
+
 class Figures:
     """All that was made, to be asked for.
 
@@ -102,10 +107,10 @@ class Figures:
             max((result["peak_bytes"] for result in results), default=None),
         )
 
-    def peers(self, dataset: str, protocol: str) -> list[Line]:
-        """The peers of a protocol."""
+    def peers(self, dataset: str, protocol: str, *, bounds: bool = False) -> list[Line]:
+        """The peers of a protocol; with ``bounds`` those, instead, that are no rivals."""
         there = [name for name, peer in PEERS.items() if dataset in peer.datasets and protocol in peer.protocols]
-        return [self.line(name, dataset, protocol) for name in there]
+        return [self.line(name, dataset, protocol) for name in there if PEERS[name].bound is bounds]
 
     def searches(self) -> list[Made]:
         """The searches that are there."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.quality.bounds import heldout_popularity
 from benchmarks.quality.cells import ROOT, Cell
 from benchmarks.quality.environments import peer_environment, python_of
 from benchmarks.quality.exchange import peak_bytes
@@ -33,7 +34,11 @@ COMPARED = ("hit@10", "hit@100", "ndcg@10")
 """The metrics whose sums over users are kept, so that two systems can be compared user by user."""
 
 
-_IN_THIS_PROCESS = {**BASELINES, "genre popularity": genre_popularity}
+_IN_THIS_PROCESS = {
+    **BASELINES,
+    "genre popularity": genre_popularity,
+    "held-out popularity": heldout_popularity,
+}
 
 
 def cell_of(values: dict[str, Any]) -> Cell:

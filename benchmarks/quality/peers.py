@@ -52,6 +52,7 @@ class Peer:
         seeded: whether another seed can give another result on the same split.
         datasets: where it takes part.
         labels: protocol -> its name on the page there, where it is another.
+        bound: it is no rival, for it knows what is held out: it says what could be reached.
     """
 
     label: str
@@ -64,6 +65,7 @@ class Peer:
     seeded: bool = False
     datasets: Sequence[str] = ("movielens-100k",)
     labels: Mapping[str, str] = field(default_factory=dict)
+    bound: bool = False
 
     def trials(self, count: int, seed: int) -> list[Parameters]:
         """``count`` points: the starts, then points drawn with ``seed``. Without a space its one point."""
@@ -87,6 +89,9 @@ PEERS: dict[str, Peer] = {
     ),
     "genre-popularity": Peer("popularity of the item's genres", None, "genre popularity", "N"),
     "recent-popularity": Peer("recent popularity (30 days)", None, "recent popularity", "D"),
+    "heldout-popularity": Peer(
+        "_one order for all, by the held-out events themselves_", None, "held-out popularity", "D", bound=True
+    ),
     "markov": Peer(
         "Markov window",
         "benchmarks.quality.markov",

@@ -13,7 +13,7 @@ from recbatch.evaluation.protocols import PROTOCOLS
 
 _QUICK_PROTOCOLS = "BACD"
 _QUICK_REPRODUCED = ("basic", "context-without", "context")
-_QUICK_PEERS = ("popularity", "recent-popularity", "markov", "knn", "ials", "ease")
+_QUICK_PEERS = ("popularity", "recent-popularity", "heldout-popularity", "markov", "knn", "ials", "ease")
 _LARGE_FIRST = 3
 """Splits or seeds of MovieLens 1M that are made before the long trainings of MovieLens 100K; the others come last."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.quality.environments import QUALITY
-from benchmarks.quality.figures import Figures, Line, Mean, comparisons, label_of, reproductions, verdict
+from benchmarks.quality.figures import Figures, Line, Mean, comparisons, is_bound, label_of, reproductions, verdict
 from benchmarks.quality.protocols import QUICK_TRIALS, TRIALS, USES
 from benchmarks.quality.running import Made
 from benchmarks.quality.systems import TABLES
@@ -70,7 +70,8 @@ def render(run: Run, made: Sequence[Made]) -> str:
             (
                 table,
                 [figures.line(name, table.dataset, table.protocol) for name in table.systems]
-                + figures.peers(table.dataset, table.protocol),
+                + figures.peers(table.dataset, table.protocol)
+                + figures.peers(table.dataset, table.protocol, bounds=True),
             )
             for table in TABLES
         ],
@@ -85,8 +86,9 @@ def render(run: Run, made: Sequence[Made]) -> str:
 
 
 def _best(lines: Sequence[Line], column: str) -> float | None:
-    """The best mean of a column, which is shown bold."""
-    return max((line.means[column].value for line in lines if column in line.means), default=None)
+    """The best mean of a column, which is shown bold; a bound takes no part."""
+    there = [line for line in lines if column in line.means and not is_bound(line)]
+    return max((line.means[column].value for line in there), default=None)
 
 
 def _mean(mean: Mean | None) -> str:
