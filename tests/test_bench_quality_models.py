@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.quality.bounds import heldout_popularity
 from benchmarks.quality.cells import Cell
+from benchmarks.quality.choosing import validation_task
 from benchmarks.quality.exchange import Exchange, read_exchange, top_lists
 from benchmarks.quality.genres import genre_popularity
 from benchmarks.quality.markov import markov
@@ -115,6 +117,15 @@ def chains() -> TrainingData:
     )
 
 
+def test_validation_in_s_asks_for_labels_that_the_split_has_left_to_training(chains: TrainingData) -> None:
+    outer = make_task("S", chains, 500)
+    task = validation_task("S", chains, 500, 0.2)
+    assert len(task.target_item) > 0
+    assert task.train.interactions.num_rows == outer.train.interactions.num_rows, "the timelines stay whole"
+    left, further = (pc.sum(made.train.interactions["target"]).as_py() for made in (outer, task))
+    assert left - further == len(task.target_item)
+
+
 def test_a_peer_in_its_own_process_finds_the_planted_next_item(chains: TrainingData, tmp_path: Path) -> None:
     task = make_task("C", chains, 0)
     made = run_peer(PEERS["markov"], task, tmp_path, [dict(WINDOW), {**WINDOW, "window": 2}], 0)
@@ -215,22 +226,13 @@ def test_a_search_takes_the_point_that_is_best_on_validation(chains: TrainingDat
 # --- MovieLens 1M -------------------------------------------------------------------------------------------------
 
 
-def test_times_keep_the_known_order_within_a_second() -> None:
-    users = np.array([0, 1, 0, 0, 1])
-    seconds = np.array([10, 5, 10, 9, 5])
-    position = np.array([3, 2, 2, 1, 1])
-    times = ordered_times(users, seconds, position)
+def test_times_keep_the_order_of_the_rows_within_a_second() -> None:
+    users = np.array([0, 1, 0, 0, 1, 0])
+    seconds = np.array([10, 5, 10, 9, 5, 10])
+    times = ordered_times(users, seconds)
     assert (times // 1_000_000).tolist() == seconds.tolist()
-    assert times[3] < times[2] < times[0]
-    assert times[4] < times[1]
-    without = ordered_times(users, seconds, None)
-    assert without[3] < without[0] < without[2], "then the rows' order decides"
-
-
-def test_a_time_that_contradicts_the_order_gives_way(caplog: pytest.LogCaptureFixture) -> None:
-    times = ordered_times(np.zeros(3, int), np.array([100, 50, 200]), np.array([0, 1, 2]))
-    assert times.tolist() == [100_000_000, 100_000_001, 200_000_000]
-    assert "the times of 1 events contradict their order" in caplog.text
+    assert times[3] < times[0] < times[2] < times[5]
+    assert times[1] < times[4]
 
 
 def write_dat(folder: Path) -> None:
@@ -267,9 +269,7 @@ def test_movielens_1m_from_the_published_files_and_from_parquet_has_the_same_col
     for name in ("interactions", "users", "items"):
         pq.write_table(pq.read_table(source.folder / f"{name}.parquet"), parquet / f"{name}.parquet")
     seconds = events.set_column(4, "timestamp", pa.array([978300760, 978300700, 978300001]))
-    pq.write_table(
-        seconds.append_column("user_seq_pos", pa.array([2, 1, 1], pa.int32())), parquet / "interactions.parquet"
-    )
+    pq.write_table(seconds, parquet / "interactions.parquet")
     again = movielens_1m(parquet, tmp_path / "cache2")
     assert pq.read_table(again.folder / "interactions.parquet").equals(events)
     assert again.checksum == source.checksum

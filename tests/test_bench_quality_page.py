@@ -126,10 +126,9 @@ def test_targets_are_met_by_more_than_chance_or_missed_by_so_much() -> None:
 
 
 def test_a_bound_is_shown_and_is_no_rival() -> None:
-    cells = [
-        Made(Cell(kind, name, "movielens-100k", "D", 0, READING), "done", figures(hit_10=value, hit_100=value))
-        for kind, name, value in (("two-tower", "future", 0.4), ("peer", "heldout-popularity", 0.9))
-    ]
+    ours = Cell("two-tower", "future", "movielens-100k", "D", 0, READING)
+    bound = Cell("peer", "heldout-popularity", "movielens-100k", "D", 0, READING)
+    cells = [Made(cell, "done", figures(hit_10=value)) for cell, value in ((ours, 0.4), (bound, 0.9))]
     found = Figures(cells)
     assert "heldout-popularity" not in {line.system for line in found.peers("movielens-100k", "D")}
     assert verdict(found, Target("future", "movielens-100k", "D", "hit@10", than=BEST_PEER)).rival is None

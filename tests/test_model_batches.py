@@ -22,7 +22,13 @@ def feature_of(train_on: str, dropout: float = 0.0, length: int = 5) -> HistoryF
 
 
 def batches_of(
-    events: Events, feature: HistoryFeature | None, num_users: int, num_items: int, negatives: Negatives = "in_batch"
+    events: Events,
+    feature: HistoryFeature | None,
+    num_users: int,
+    num_items: int,
+    negatives: Negatives = "in_batch",
+    *,
+    excuses: bool = True,
 ) -> Batches:
     numbers = np.arange(num_items, dtype=np.int32) + FIRST_OOV + 1  # history numbers that can be told back to items
     histories = Histories(events, numbers, feature, num_users)
@@ -30,7 +36,9 @@ def batches_of(
     catalog = Catalog(negatives, events, num_items, sample=10, logq=True)
     weights = np.ones(len(events), np.float32)
     whole = negatives != "in_batch"
-    return Batches(events, histories, feature, catalog, weights, per_event=per_event, whole_users=whole)
+    return Batches(
+        events, histories, feature, catalog, weights, per_event=per_event, whole_users=whole, excuses=excuses
+    )
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +94,17 @@ def test_no_target_is_in_its_own_history_nor_a_negative(events: Events, train_on
                 assert set(negatives.tolist()) == set(batch.items.tolist()) - excused - set(targets.tolist())
                 shown += len(history)
     assert shown > 500
+
+
+@pytest.mark.parametrize("negatives", ["full", "mixed", "in_batch"])
+def test_where_everything_competes_nothing_is_gathered_and_all_else_stays(events: Events, negatives: Negatives) -> None:
+    usual = batches_of(events, feature_of("before"), 60, 40, negatives)
+    without = batches_of(events, feature_of("before"), 60, 40, negatives, excuses=False)
+    for expected, found in zip(usual.epoch(1, 0, 100), without.epoch(1, 0, 100), strict=True):
+        assert len(expected.drawn.shown_rows) > len(found.drawn.shown_rows)
+        for name, array in expected.arrays().items():
+            if not name.startswith("shown_"):
+                np.testing.assert_array_equal(array, found.arrays()[name])
 
 
 def test_before_means_strictly_earlier_and_newest_first_to_stay() -> None:

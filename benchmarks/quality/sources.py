@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,6 @@ from benchmarks.quality.cells import ROOT
 from recbatch.config.load import load_config
 from recbatch.datasets import fetch
 from recbatch.errors import InputError
-
-log = logging.getLogger(__name__)
 
 CACHE = ROOT / "benchmarks" / "quality" / ".cache"
 _TABLES = ("interactions", "users", "items")
@@ -138,7 +135,6 @@ def _in_common_columns(tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
     events, items = tables["interactions"], tables["items"]
     ids = {name: events[name].cast(pa.string()).combine_chunks() for name in ("user_id", "item_id")}
     item_ids, titles = items["item_id"].cast(pa.string()).combine_chunks(), items["title"].combine_chunks()
-    position = events["user_seq_pos"].to_numpy() if "user_seq_pos" in events.column_names else None
     users = ids["user_id"].dictionary_encode().indices.to_numpy()
     year = pc.struct_field(pc.extract_regex(titles, r"\((?P<year>\d{4})\)\s*$"), "year").cast(pa.int32())
     return {
@@ -147,7 +143,7 @@ def _in_common_columns(tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
                 **ids,
                 "title": titles.take(pc.index_in(ids["item_id"], value_set=item_ids)),
                 "rating": events["rating"].cast(pa.float32()),
-                "timestamp": ordered_times(users, events["timestamp"].to_numpy(), position),
+                "timestamp": ordered_times(users, events["timestamp"].to_numpy()),
             }
         ),
         "users": tables["users"].set_column(
@@ -157,27 +153,21 @@ def _in_common_columns(tables: dict[str, pa.Table]) -> dict[str, pa.Table]:
     }
 
 
-def ordered_times(
-    users: NDArray[np.integer], seconds: NDArray[np.int64], position: NDArray[np.integer] | None
-) -> NDArray[np.int64]:
-    """Times in microseconds that order every user's events as ``position`` says (without it: as the rows stand).
+def ordered_times(users: NDArray[np.integer], seconds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Times in microseconds that put every user's events into one order: by time, within a second as the rows stand.
 
-    Many events share a second; within a user each is put at least a microsecond after the one before it. A time that
-    contradicts its position by more than the events of a second moves to that of the event before it.
+    Two of five events share a second with the one before. GroupLens' file has an order for them, and the sequential
+    tutorial keeps it (it sorts timelines by time alone, stably). Each event is put at least a microsecond after the one
+    before it.
 
     Args:
         users: user of each event, whole numbers from 0.
-        seconds: time of each event.
-        position: place of each event among its user's.
+        seconds: time of each event; the rows are in the order of GroupLens' file.
     """
-    place = np.arange(len(users)) if position is None else position
-    order = np.lexsort((place, users) if position is not None else (place, seconds, users))
-    low, step = seconds.min() * 1_000_000, np.arange(len(users))
+    order, step = np.lexsort((seconds, users)), np.arange(len(users))
+    low = seconds.min() * 1_000_000
     time = seconds[order] * 1_000_000 - low
     apart = users[order].astype(np.int64) * (int(time.max()) + len(users) + 1)  # so that a maximum ends with its user
     result = np.empty(len(users), np.int64)
     result[order] = np.maximum.accumulate(time - step + apart) - apart + step + low
-    moved = int((result - seconds * 1_000_000 >= 1_000_000).sum())
-    if moved:
-        log.warning("the times of %d events contradict their order by a second or more; the order was kept", moved)
     return result

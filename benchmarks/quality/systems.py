@@ -103,7 +103,12 @@ SYSTEMS: dict[str, System] = {
     "future": System("recbatch, D's own configuration", "configs/movielens-100k-future.yaml", "D", overrides=BY_TITLE),
     "features": System("recbatch, feature towers", "configs/movielens-100k-features.yaml", "UN", overrides=BY_TITLE),
     "sequence": System(
-        "recbatch, S's own configuration", "configs/movielens-1m-sequential.yaml", "S", "movielens-1m", quick=False
+        "recbatch, S's own configuration",
+        "configs/movielens-1m-sequential.yaml",
+        "S",
+        "movielens-1m",
+        WHOLE,
+        quick=False,
     ),
     "items": System("recbatch, item-to-item towers", "configs/movielens-100k-item2item.yaml", "I", overrides=BY_TITLE),
     "items-of-default": System("recbatch, item2item of the default", READING, "I", overrides=BY_TITLE),
@@ -126,8 +131,8 @@ SYSTEMS: dict[str, System] = {
     ),
     "gru": System("sequential tutorial, GRU", "configs/movielens-1m-gru.yaml", "S", "movielens-1m", WHOLE, quick=False),
 }
-"""Variants of the default and of A's, C's and D's own configurations were compared on validation data, see
-:mod:`.choosing` and its logs; of S's and of those for U, N and I there is no such log."""
+"""Variants of the default and of A's, C's, D's and S's own configurations were compared on validation data, see
+:mod:`.choosing` and its logs; of those for U, N and I there is no such log."""
 
 _LOOKS_AHEAD = "a random split lets the time feature see the future of what it is measured on"
 

@@ -117,6 +117,7 @@ class TwoTowerFit:
             per_event=self.query.per_event,
             whole_users=self.negatives != "in_batch",
             item_queries=self.query.entity == "item",
+            excuses=self._training.shown_margin != 0 or self.query.entity == "item",
         )
         self._of_events = self.data.event_arrays(train)
         self.evaluation: HeldoutEvaluation | None = None
