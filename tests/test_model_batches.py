@@ -28,7 +28,7 @@ def batches_of(
     num_items: int,
     negatives: Negatives = "in_batch",
     *,
-    excuses: bool = True,
+    mask_shown: bool = True,
 ) -> Batches:
     numbers = np.arange(num_items, dtype=np.int32) + FIRST_OOV + 1  # history numbers that can be told back to items
     histories = Histories(events, numbers, feature, num_users)
@@ -37,7 +37,7 @@ def batches_of(
     weights = np.ones(len(events), np.float32)
     whole = negatives != "in_batch"
     return Batches(
-        events, histories, feature, catalog, weights, per_event=per_event, whole_users=whole, excuses=excuses
+        events, histories, feature, catalog, weights, per_event=per_event, whole_users=whole, mask_shown=mask_shown
     )
 
 
@@ -99,7 +99,7 @@ def test_no_target_is_in_its_own_history_nor_a_negative(events: Events, train_on
 @pytest.mark.parametrize("negatives", ["full", "mixed", "in_batch"])
 def test_where_everything_competes_nothing_is_gathered_and_all_else_stays(events: Events, negatives: Negatives) -> None:
     usual = batches_of(events, feature_of("before"), 60, 40, negatives)
-    without = batches_of(events, feature_of("before"), 60, 40, negatives, excuses=False)
+    without = batches_of(events, feature_of("before"), 60, 40, negatives, mask_shown=False)
     for expected, found in zip(usual.epoch(1, 0, 100), without.epoch(1, 0, 100), strict=True):
         assert len(expected.drawn.shown_rows) > len(found.drawn.shown_rows)
         for name, array in expected.arrays().items():

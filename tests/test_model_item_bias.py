@@ -92,7 +92,7 @@ def test_a_shared_embedding_and_a_bias(tmp_path: Path) -> None:
     fit = fit_of(small_model(query=query, item_bias=True), planted(), tmp_path)
     before = next(iter(fit._batches.epoch(0, 0, 16)))
     assert vectors_of(fit, before)[0].shape == (len(before.users), 9)
-    assert fit.run().step == fit.course.steps
+    assert fit.run().step == fit.schedule.steps
 
 
 def test_a_fit_with_a_bias_is_evaluated_by_all_coordinates(tmp_path: Path) -> None:

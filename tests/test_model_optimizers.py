@@ -117,7 +117,7 @@ def test_min_steps_are_taken_where_epochs_are_fewer(tmp_path: Path, min_steps: i
         return loss
 
     fit._step = measured  # type: ignore[method-assign]
-    assert fit.run().step == fit.course.steps == len(moved) == steps
+    assert fit.run().step == fit.schedule.steps == len(moved) == steps
     # The schedule ends with the steps that are taken, not with those of the epochs.
     rates = 0.1 * 0.5 * (1 + np.cos(np.pi * np.arange(steps) / steps))
     assert moved[0] == pytest.approx(rates[0], rel=0.01)

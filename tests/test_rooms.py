@@ -72,8 +72,8 @@ def test_a_room_imports_only_from_its_left() -> None:
 
 
 def test_the_launcher_side_needs_neither_tensorflow_nor_beam() -> None:
-    """``--help``, ``verify``, a night with nothing to do and a task for others answer without the seconds that these
-    take to import."""
+    """``--help``, ``verify``, a night with nothing to do and an evaluation's task for a peer answer without the seconds
+    that these take to import."""
     code = (
         "import sys\nimport recbatch.cli.main, recbatch.launch.nightly, recbatch.tables.verify, recbatch.report\n"
         "import recbatch.evaluation, recbatch.model.ranges, recbatch.model.ranking\n"

@@ -138,7 +138,7 @@ def test_the_default_space_holds_what_the_model_has() -> None:
     }
     falling = override(base(), ["model.training.final_temperature=0.1"])
     added = {name_of(parameter) for parameter in default_space(resolve(falling).config, falling)} - names
-    assert added == {"model.training.final_temperature"}
+    assert added == {"model.training.final_temperature", "model.training.epochs"}, "its schedule depends on them"
     plain = base(
         "inputs: {interactions: {path: p, columns: {user_id: u, item_id: i}}}\nmodel: {training: {epochs: 50}}"
     )

@@ -8,9 +8,9 @@ from recbatch.evaluation import Lists, Task, rank_order
 
 
 def heldout_popularity(task: Task) -> Lists:
-    """Candidates by their held-out events, the same order for everybody: the best list for whom nothing is known of.
+    """Candidates by their held-out events: the best single order for users of whom nothing is known.
 
-    Where most queries have no history, a model can hardly place more of their events among the first hundred.
+    For users with a history, whose seen items are left out, another order may be a little better.
     """
     counts = np.bincount(task.target_item[task.target_item >= 0], minlength=task.num_candidates)
     return rank_order(task, np.argsort(-counts, kind="stable"))

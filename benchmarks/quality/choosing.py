@@ -34,6 +34,7 @@ from recbatch.model import TrainingData
 _FIRST_SPLIT = 500
 """Not the seed of a cell's split. Splits of a random protocol overlap all the same, see above."""
 _SECOND_DRAW = 500
+"""Added to the seed of an inner split that must not draw what the outer one has drawn."""
 
 
 def validation_task(protocol: str, data: TrainingData, seed: int, share: float, *, per_event: bool = False) -> Task:
@@ -47,7 +48,8 @@ def validation_task(protocol: str, data: TrainingData, seed: int, share: float, 
 def score(config_path: str, protocol: str, words: list[str], splits: int, share: float) -> dict[str, Any]:
     """Mean figures of a configuration on ``splits`` validation tasks."""
     config = load_config(config_path, words)
-    (data, _), per_event = read_training_data(config, [config.model]), False
+    data, _ = read_training_data(config, [config.model])
+    per_event = False
     if protocol == "A":
         per_event = varies_by_event(config.model, config.inputs.interactions.context)
     found, steps, started = [], [], time.monotonic()
@@ -81,7 +83,8 @@ def main() -> None:
     for variant in given.variants or [""]:
         words = [*given.set, *variant.split()]
         line = {"config": Path(given.config).name, "dataset": source.name, "set": words, "splits": given.splits}
-        line["share"] = given.share
+        if given.protocol in "ABD":
+            line["share"] = given.share
         line |= score(given.config, given.protocol, [*pointing, *words], given.splits, given.share)
         print(json.dumps(line), flush=True)
         given.log.mkdir(parents=True, exist_ok=True)

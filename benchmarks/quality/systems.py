@@ -10,7 +10,7 @@ BY_TITLE = ("inputs.interactions.columns.item_id=title", "inputs.items.id=title"
 
 WHOLE = ("model.training.heldout.share=0.001", "model.training.refit=false")
 """For models that are trained for a fixed number of epochs: one fit, to all training events of the split but one in a
-thousand, where a night would hold out the tutorials' fifth, fit, and fit again for as many steps."""
+thousand, where a night would hold out the configuration's share, fit, and fit again for as many steps."""
 
 READING = "configs/movielens-100k.yaml"
 """The configuration whose inputs the peers' data is read with: theirs is the data of the default model."""
@@ -81,7 +81,7 @@ SYSTEMS: dict[str, System] = {
     "default": System("recbatch, the shipped default", READING, "ABCDU", overrides=BY_TITLE),
     "default-1m": System("recbatch, the shipped default", READING, "BC", "movielens-1m", quick=False),
     "next-1m": System(
-        "recbatch, C's own configuration",
+        "recbatch, C's own configuration, 3 epochs",
         "configs/movielens-100k-next.yaml",
         "C",
         "movielens-1m",

@@ -49,7 +49,7 @@ TARGETS: tuple[Target, ...] = (
         at_least=0.325,
         tried="half-lives, users' weights, temperatures, steps, widths, the users' features (the log of D). Most "
         "events are of users without a history, among whom a model can tell little apart: one order for all, made from "
-        "the held-out events themselves, is in D's table, and is below what is wanted, too.",
+        "the held-out events themselves, is in D's table.",
     ),
     Target("future", _SMALL, "D", "hit@100 (users: warm)", than=BEST_PEER),
     Target("sequence", _LARGE, "S", "hit@10", at_least=0.24),

@@ -118,7 +118,7 @@ class Model(Section):
     normalize: bool = False
     """L2-normalise both towers' outputs."""
     temperature: float = Field(1.0, gt=0)
-    """Scores are divided by it in the softmax (not in the tables). See `training.final_temperature`."""
+    """Scores are divided by it in the softmax (not in the tables). See `model.training.final_temperature`."""
     item_bias: bool = False
     """Learn how much each item is liked whoever asks: one more coordinate of both embeddings, 1 in the users' and the
     item's bias in the items', so that search stays a dot product. item2item and user2user leave it out."""

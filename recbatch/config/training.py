@@ -51,8 +51,9 @@ class Training(Section):
     """Whether the learning rate stays, or falls to zero along half a cosine over all `epochs` (in the `refit` over the
     steps that it does)."""
     final_temperature: float | None = Field(None, gt=0)
-    """Where the temperature is after all `epochs`, if it is to go there from `model.temperature` as the learning rate
-    is used up. A fit that stops early keeps the one of its last step, and so does its `refit`. `null`: it stays."""
+    """The softmax's temperature after the last of all `epochs` (or `min_steps`). It goes there from
+    `model.temperature`, in proportion to the learning rate spent so far. A fit that stops early has that of the step
+    whose weights it keeps, and its `refit` ends at the same. `null`: it stays."""
     negatives: Literal["auto", "full", "mixed", "in_batch"] = "auto"
     """What a positive has to win against: all items (`full`), the batch's items and a uniform
     sample (`mixed`), or the batch's alone (`in_batch`). `auto`: `full` up to 50,000 items, else `mixed`. With `full`
@@ -93,7 +94,7 @@ class LinearHead(Section):
     together, where the towers know what users are like. It is solved, not trained."""
 
     rank: int = Field(128, gt=0)
-    """Coordinates that it adds to the embeddings."""
+    """Coordinates that it adds to the embeddings, at most."""
     regularization: float = Field(500.0, gt=0)
     """Lambda of the ridge regression, counted in users: the greater it is, the less a few users who took the same two
     items say."""

@@ -41,7 +41,8 @@ def make_task(
 ) -> Task:
     """Split ``data`` by a protocol. The same data (in any order of its rows), seed and protocol give the same task.
 
-    ``make_task(protocol, task.train, seed)`` splits once more: a validation task that has not seen the test.
+    ``make_task(protocol, task.train, seed)`` splits once more: a validation task that has not seen the test (by S with
+    another seed, as the same one would draw the same labels).
     (Sequential timelines, and item pairs, keep the input order of what happens at one instant.)
 
     Args:

@@ -64,8 +64,8 @@ class Batches:
         per_event: a query is of one event; otherwise it may stand for several of the same user.
         whole_users: a query stands for all of a user's events: a random share is shown, the rest are its targets.
         item_queries: queries are items: a query is no negative to itself.
-        excuses: what a query must not recommend counts less as a negative. Where it competes like any other item it is
-            not even gathered: for events late in long histories that costs more than the rest of a batch.
+        mask_shown: what a query is shown counts less as a negative, or not at all. False: it competes like any other
+            item, so the pairs are not gathered, which late in long histories costs more than the rest of a batch.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Batches:
         per_event: bool,
         whole_users: bool = False,
         item_queries: bool = False,
-        excuses: bool = True,
+        mask_shown: bool = True,
     ) -> None:
         self._events, self._histories, self._feature = events, histories, feature
         self._catalog, self._weights, self._item_queries = catalog, weights, item_queries
-        self._excuses = excuses
+        self._mask_shown = mask_shown
         self._whole_users = whole_users and not per_event
         self._is_target = np.ones(len(events), bool) if events.targets is None else events.targets
         self._num_targets = np.bincount(events.users, self._is_target, minlength=len(histories.starts)).astype(np.int64)
@@ -164,7 +164,7 @@ class Batches:
 
         That is not recommended either; as a negative it would teach that users dislike what they took.
         """
-        if not self._excuses:
+        if not self._mask_shown:
             return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int32))
         if self._item_queries:
             return Pairs(np.arange(len(users)), users)

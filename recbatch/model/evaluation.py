@@ -16,7 +16,7 @@ from recbatch.model.encoded import Arrays, EncodedData
 from recbatch.model.features import Bags
 from recbatch.model.histories import Histories, Shown
 from recbatch.model.ranges import ranges
-from recbatch.model.ranking import heldout_metrics, heldout_ranks, sample_queries
+from recbatch.model.ranking import heldout_metrics, heldout_ranks, query_slices, sample_queries
 from recbatch.model.towers import TowerModel
 
 _MANY_ITEMS = 1_000  # with fewer, most of them are among the best 100 whatever the model is
@@ -152,9 +152,9 @@ class HeldoutEvaluation:
         ks = [k for k in (1, 5, 10, 50, 100) if k <= len(self._items)]
         index = tfrs.layers.factorized_top_k.BruteForce(k=max(ks)).index(candidates, tf.range(len(self._items)))
         metric = tfrs.metrics.FactorizedTopK(candidates=index, ks=ks)
-        for start in range(0, len(self._targets), _BLOCK):
-            targets = tf.constant(self._targets[start : start + _BLOCK], tf.int32)
-            asked = tf.gather(queries, self._query_of[start : start + _BLOCK])
+        for part in query_slices(len(self._targets), len(self._items)):
+            targets = tf.constant(self._targets[part], tf.int32)
+            asked = tf.gather(queries, self._query_of[part])
             metric.update_state(asked, tf.gather(candidates, tf.maximum(targets, 0)), true_candidate_ids=targets)
         return {f"heldout_recall_at_{k}_with_seen": float(value) for k, value in zip(ks, metric.result(), strict=True)}
 

@@ -17,7 +17,6 @@ from recbatch.config.models import EarlyStopping, Model
 from recbatch.errors import RecbatchError
 from recbatch.model.batches import Batches, popularity_start, target_weights
 from recbatch.model.checkpoint import load_checkpoint, save_checkpoint
-from recbatch.model.course import Course
 from recbatch.model.data import Events, Prepared
 from recbatch.model.encoded import EncodedData
 from recbatch.model.evaluation import HeldoutEvaluation
@@ -27,6 +26,7 @@ from recbatch.model.losses import sampled_softmax
 from recbatch.model.negatives import Catalog, resolve_negatives
 from recbatch.model.optimizers import densified, make_optimizer
 from recbatch.model.progress import FitProgress, fit_progress
+from recbatch.model.schedule import Schedule
 from recbatch.model.towers import build_towers, trainable_variables
 
 _CHECKPOINT_SECONDS, _CHECKPOINT_TIMES = 30.0, 20.0  # apart: seconds, and times what the last one took
@@ -76,7 +76,7 @@ class TwoTowerFit:
         heldout: the events to evaluate on, or None.
         work_folder: for ``checkpoints/`` and ``logs/``.
         identity: what the fit's result depends on; a checkpoint of another identity is not continued.
-        course: how far to go; None: as the configuration says.
+        schedule: how far to go; None: as the configuration says.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TwoTowerFit:
         heldout: Events | None,
         work_folder: Path,
         identity: str,
-        course: Course | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self.name, self._training = name, model.training
         self.query, self.candidate = build_towers(model, prepared, train)
@@ -117,7 +117,7 @@ class TwoTowerFit:
             per_event=self.query.per_event,
             whole_users=self.negatives != "in_batch",
             item_queries=self.query.entity == "item",
-            excuses=self._training.shown_margin != 0 or self.query.entity == "item",
+            mask_shown=self._training.shown_margin != 0 or self.query.entity == "item",
         )
         self._of_events = self.data.event_arrays(train)
         self.evaluation: HeldoutEvaluation | None = None
@@ -129,8 +129,8 @@ class TwoTowerFit:
         )
         self.steps_per_epoch = self._batches.steps_per_epoch(self._training.batch_size)
         self._variables = trainable_variables(self.query, self.candidate)
-        self.course = course or Course.of(model, self.steps_per_epoch)
-        self._optimizer = make_optimizer(self._training, self.course.steps)
+        self.schedule = schedule or Schedule.of(model, self.steps_per_epoch)
+        self._optimizer = make_optimizer(self._training, self.schedule.steps)
         self._optimizer.build(self._variables)
         self._seed = stable_seed(self._training.seed, name)
         self._checkpoint = work_folder / "checkpoints" / f"{name}.npz"
@@ -154,14 +154,14 @@ class TwoTowerFit:
         Afterwards the towers are those of the best evaluation, or of the last step without any.
         """
         if not self.state.done:
-            with fit_progress(self.name, self.course.steps, self._logs) as progress:
+            with fit_progress(self.name, self.schedule.steps, self._logs) as progress:
                 batches = self._stream()
                 while not self.state.done:
                     self._epoch(batches, progress)
                 progress.close(self.state.step)
         if self._best:
             _assign(self._variables, self._best)
-        self.candidate.temperature.assign(self.course.temperature(self.result_step))
+        self.candidate.temperature.assign(self.schedule.temperature(self.result_step))
         return self.state
 
     def _epoch(self, batches: Iterator[dict[str, tf.Tensor]], progress: FitProgress) -> None:
@@ -171,18 +171,19 @@ class TwoTowerFit:
             if not np.isfinite(loss):
                 raise RecbatchError(
                     f"training diverged: the loss is {loss} at step {state.step + 1}; lower "
-                    f"model.training.learning_rate ({self._training.learning_rate}) or raise model.temperature"
+                    f"model.training.learning_rate ({self._training.learning_rate}) or raise model.temperature "
+                    "(and model.training.final_temperature)"
                 )
             state.step, state.step_in_epoch = state.step + 1, state.step_in_epoch + 1
             state.loss_sum += loss
             progress.step(state.step)
-            if state.step >= self.course.steps:
+            if state.step >= self.schedule.steps:
                 break
             if time.monotonic() > self._save_at:
                 self._save()
         values = {"loss": state.loss_sum / max(1, state.step_in_epoch)}
         state.epoch, state.step_in_epoch, state.loss_sum = state.epoch + 1, 0, 0.0
-        state.done = state.step >= self.course.steps
+        state.done = state.step >= self.schedule.steps
         metrics = self._evaluate()
         progress.epoch(state.epoch, state.step, values | metrics)
         if metrics or state.done:
@@ -193,6 +194,7 @@ class TwoTowerFit:
     def _evaluate(self) -> dict[str, float]:
         """Measure, and remember what is as good as the best; ends the fit when that was too long ago."""
         stopping, state = self._training.early_stopping, self.state
+        self.candidate.temperature.assign(self.schedule.temperature(state.step))  # as the result would have it
         since = state.step - state.evaluated_step
         due = state.done or (
             stopping is not None and state.epoch % stopping.every_epochs == 0 and since >= stopping.every_steps
@@ -224,7 +226,7 @@ class TwoTowerFit:
         return iter(tf.data.Dataset.from_generator(draw, output_signature=_BATCH).prefetch(2))
 
     def _step(self, batch: dict[str, tf.Tensor]) -> float:
-        self.candidate.temperature.assign(self.course.temperature(self.state.step))
+        self.candidate.temperature.assign(self.schedule.temperature(self.state.step))
         return float(self._train_step(batch, np.array([self._seed, self.state.step], np.int32)))
 
     @tf.function(input_signature=[_BATCH, tf.TensorSpec([2], tf.int32)])  # one graph for batches of all sizes

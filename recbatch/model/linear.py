@@ -19,6 +19,7 @@ from recbatch.model.data import Events
 from recbatch.model.evaluation import HeldoutEvaluation
 from recbatch.model.features import FIRST_OOV, HistoryLayer, LinearLayer
 from recbatch.model.fitting import TwoTowerFit
+from recbatch.model.ranking import query_slices
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def choose_linear(model: Model, fit: TwoTowerFit, events: Events) -> LinearChoic
         return None
     weights = solve_head(model.linear, fit, events)
     if not len(weights.items):
-        _log.warning("the linear head is left out: the towers know no item by name that it could have weights of")
+        _log.warning("the linear head is left out: no item with training events is in both towers' vocabularies")
         return None
     attach_linear(fit, weights, 1.0)
     unit = _spread(evaluation, model.dim, weights.left.shape[1])
@@ -122,11 +123,19 @@ def solve_head(settings: LinearHead, fit: TwoTowerFit, events: Events) -> Linear
 def _spread(evaluation: HeldoutEvaluation, dim: int, rank: int) -> float:
     """How many times farther the towers' scores spread than those of the attached head, over the items of a query."""
     queries, candidates = evaluation.vectors()
-    queries = queries[:_ASKED]
-    trained = tf.matmul(queries[:, :dim], candidates[:, :dim], transpose_b=True)
-    solved = tf.matmul(queries[:, dim : dim + rank], candidates[:, dim : dim + rank], transpose_b=True)
-    spreads = [float(tf.reduce_mean(tf.math.reduce_std(scores, axis=1))) for scores in (trained, solved)]
-    return spreads[0] / spreads[1] if spreads[1] > 0 else 0.0
+    trained, solved = (
+        _mean_deviation(queries[:_ASKED, part], candidates[:, part]) for part in (slice(dim), slice(dim, dim + rank))
+    )
+    return trained / solved if solved > 0 else 0.0
+
+
+def _mean_deviation(queries: tf.Tensor, candidates: tf.Tensor) -> float:
+    """Mean over the queries of the standard deviation of their scores."""
+    deviations = [
+        tf.math.reduce_std(tf.matmul(queries[part], candidates, transpose_b=True), axis=1)
+        for part in query_slices(len(queries), len(candidates))
+    ]
+    return float(tf.reduce_mean(tf.concat(deviations, axis=0)))
 
 
 def solve_linear(settings: LinearHead, events: Events, eligible: NDArray[np.bool_]) -> LinearWeights:
@@ -143,7 +152,8 @@ def solve_linear(settings: LinearHead, events: Events, eligible: NDArray[np.bool
     popular = np.argsort(-counts, kind="stable")[: settings.most_items]
     items = np.sort(popular[counts[popular] > 0]).astype(np.int32)
     if not len(items):
-        return LinearWeights(items, *(np.zeros((0, 0), np.float32) for _ in range(2)))
+        nothing = np.zeros((0, 0), np.float32)
+        return LinearWeights(items, nothing, nothing)
     weights = _closed_form(_together(events, items, len(eligible)), settings.regularization)
     return LinearWeights(items, *_low_rank(weights, min(settings.rank, len(items))))
 

@@ -5,7 +5,7 @@ The held-out events of a fit and the questions of the model gate are ranked by t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ _MISSED = np.iinfo(np.int64).max
 
 Scores = Callable[[slice], NDArray[np.float32]]
 """Queries of a slice -> scores [q, num_candidates]; -inf for what cannot be recommended."""
-LeftOut = Callable[[slice], tuple[NDArray[np.integer], NDArray[np.integer]]]
+Excluded = Callable[[slice], tuple[NDArray[np.integer], NDArray[np.integer]]]
 """Queries of a slice -> (row in the slice, candidate) of what does not compete; none of the queries' targets."""
 
 
@@ -30,12 +30,19 @@ def sample_queries(count: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).choice(count, MOST_QUERIES, replace=False))
 
 
+def query_slices(num_queries: int, num_candidates: int) -> Iterator[slice]:
+    """All queries, so many at a time that their scores of all candidates stay small."""
+    block = max(1, min(_BLOCK, _SCORES // max(1, num_candidates)))
+    for start in range(0, num_queries, block):
+        yield slice(start, min(start + block, num_queries))
+
+
 def heldout_ranks(
     scores: Scores,
     shape: tuple[int, int],
     query_of: NDArray[np.integer],
     targets: NDArray[np.integer],
-    left_out: LeftOut,
+    excluded: Excluded,
 ) -> NDArray[np.int64]:
     """Ranks [t] of all targets, 0 is best; a missed target has the largest int64.
 
@@ -44,16 +51,14 @@ def heldout_ranks(
         shape: (number of queries, number of candidates).
         query_of: [t] the query of each target.
         targets: [t] its candidate; negative: it can only be missed.
-        left_out: what does not compete.
+        excluded: what does not compete.
     """
     num_queries, num_candidates = shape
     ranks = np.full(len(targets), _MISSED)
-    block = max(1, min(_BLOCK, _SCORES // max(1, num_candidates)))
-    for start in range(0, num_queries, block):
-        part = slice(start, min(start + block, num_queries))
+    for part in query_slices(num_queries, num_candidates):
         mine = np.flatnonzero((query_of >= part.start) & (query_of < part.stop) & (targets >= 0))
         if len(mine):
-            ranks[mine] = target_ranks(scores(part), query_of[mine] - start, targets[mine], *left_out(part))
+            ranks[mine] = target_ranks(scores(part), query_of[mine] - part.start, targets[mine], *excluded(part))
     return ranks
 
 

@@ -23,7 +23,7 @@ class TowerModel(keras.Model):
         entity: what it embeds, ``user`` or ``item``.
         config: the tower as declared.
         linear: its half of the linear head, or None. A fit goes without; a solved one is attached when it is done.
-        temperature: what the loss divides scores by; a fit may change it.
+        temperature: what the loss divides scores by, the same of both towers; a fit may change it.
         learnt: its feature layers, where their values come from, and the features that are off.
     """
 
@@ -34,6 +34,7 @@ class TowerModel(keras.Model):
         entity: Entity,
         learnt: Learnt,
         seed: int,
+        temperature: tf.Variable,
         *,
         is_candidate: bool,
     ) -> None:
@@ -62,8 +63,7 @@ class TowerModel(keras.Model):
             ids = learnt.layers["id"].embedding.input_dim
             self._bias = self.add_weight("bias", [ids], initializer="zeros")
         self._one_more = model.item_bias
-        self.temperature = self.add_weight("temperature", [], trainable=False)
-        self.temperature.assign(model.temperature)
+        self.temperature = temperature
         if width != model.dim:
             raise InputError(
                 f"the {entity} tower without a projection is {width} wide, but model.dim is {model.dim}"
@@ -148,9 +148,10 @@ def build_towers(model: Model, prepared: Prepared, events: Events) -> tuple[Towe
     ids = CandidateIds.of(model.candidate.features, candidates)
     queries = learn_features(model.query.features, rows, "query", seed, ids)
     entity, seeds = model.query_entity, [stable_seed(seed, tower) for tower in "qc"]
+    temperature = tf.Variable(model.temperature, trainable=False, dtype=tf.float32, name="temperature")
     return (
-        TowerModel(model.query, model, entity, queries, seeds[0], is_candidate=False),
-        TowerModel(model.candidate, model, "item", candidates, seeds[1], is_candidate=True),
+        TowerModel(model.query, model, entity, queries, seeds[0], temperature, is_candidate=False),
+        TowerModel(model.candidate, model, "item", candidates, seeds[1], temperature, is_candidate=True),
     )
 
 

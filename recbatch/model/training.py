@@ -225,9 +225,9 @@ def _refit(
     model: Model, prepared: Prepared, measured: MeasuredFit, work: Path, identity: str, start: WarmStart | None
 ) -> tuple[TwoTowerFit, Effort]:
     """A fit to all positives, as many steps as were best without the held-out ones; the head counts as much, too."""
-    course = measured.fit.course.until(measured.fit.result_step)
+    schedule = measured.fit.schedule.until(measured.fit.result_step)
     events, linear = prepared.events, measured.linear
-    fit = TwoTowerFit("refit", model, prepared, events, None, work, identity, course)
+    fit = TwoTowerFit("refit", model, prepared, events, None, work, identity, schedule)
     effort = _run(fit, None if start is None else start.exported, len(events))
     if model.linear is not None and linear is not None and linear.share > 0:
         attach_linear(fit, solve_head(model.linear, fit, events), linear.strength)

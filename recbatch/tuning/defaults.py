@@ -43,7 +43,8 @@ def _wanted(model: Model) -> Iterator[Parameter]:
             yield _around("model.training.final_temperature", training.final_temperature, *_TEMPERATURES, log=True)
     yield from _dropouts(model)
     yield Choices(("model.item_bias",), (False, True))
-    if training.early_stopping is None or training.schedule != "constant":  # a schedule ends with the last of them
+    scheduled = training.schedule != "constant" or training.final_temperature is not None
+    if training.early_stopping is None or scheduled:  # a schedule ends with the last of them
         yield _epochs(training.epochs)
 
 

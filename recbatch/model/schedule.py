@@ -9,7 +9,7 @@ from recbatch.config.models import Model
 
 
 @dataclass(frozen=True)
-class Course:
+class Schedule:
     """The steps of a fit and the temperature in each.
 
     Attributes:
@@ -25,22 +25,22 @@ class Course:
     cosine: bool
 
     @classmethod
-    def of(cls, model: Model, steps_per_epoch: int) -> Course:
+    def of(cls, model: Model, steps_per_epoch: int) -> Schedule:
         """As the configuration says."""
         training = model.training
         steps = max(training.min_steps, steps_per_epoch * training.epochs)
         last = training.final_temperature or model.temperature
         return cls(steps, model.temperature, last, training.schedule == "cosine")
 
-    def until(self, step: int) -> Course:
+    def until(self, step: int) -> Schedule:
         """That of a fit which shall become what this one was after ``step`` steps."""
         return replace(self, steps=step, last=self.temperature(step))
 
     def temperature(self, step: int) -> float:
         """What scores are divided by after ``step`` steps.
 
-        It goes from ``first`` to ``last`` geometrically with the learning rate that is used up: it has to be low while
-        the weights still move.
+        It goes from ``first`` to ``last`` geometrically, in proportion to the learning rate spent so far and not to the
+        steps: the last steps of a cosine hardly move a weight, so what is learnt at a low temperature comes before.
         """
         done = min(1.0, step / self.steps)
         if self.cosine:
