@@ -50,10 +50,11 @@ class Training(Section):
     schedule: Literal["constant", "cosine"] = "constant"
     """Whether the learning rate stays, or falls to zero along half a cosine over all `epochs` (in the `refit` over the
     steps that it does)."""
-    final_temperature: float | None = Field(None, gt=0)
+    final_temperature: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
     """The softmax's temperature after the last of all `epochs` (or `min_steps`). It goes there from
     `model.temperature`, in proportion to the learning rate spent so far. A fit that stops early has that of the step
-    whose weights it keeps, and its `refit` ends at the same. `null`: it stays."""
+    whose weights it keeps, and its `refit` ends at the same. `null`: it stays. `auto`: it stays up to 100,000 positives
+    and falls the lower the more there are, to half of it at most (see docs/models.md)."""
     negatives: Literal["auto", "full", "mixed", "in_batch"] = "auto"
     """What a positive has to win against: all items (`full`), the batch's items and a uniform
     sample (`mixed`), or the batch's alone (`in_batch`). `auto`: `full` up to 50,000 items, else `mixed`. With `full`

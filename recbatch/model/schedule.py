@@ -7,6 +7,10 @@ from dataclasses import dataclass, replace
 
 from recbatch.config.models import Model
 
+_FEW_EVENTS, _POWER, _MOST = 100_000, 0.22, 0.5
+"""Of ``final_temperature: auto``: up to so many events the temperature stays, above it falls with this power of them,
+to this share of it at most."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -25,11 +29,13 @@ class Schedule:
     cosine: bool
 
     @classmethod
-    def of(cls, model: Model, steps_per_epoch: int) -> Schedule:
-        """As the configuration says."""
+    def of(cls, model: Model, steps_per_epoch: int, num_events: int) -> Schedule:
+        """As the configuration says, for a fit to so many events."""
         training = model.training
         steps = max(training.min_steps, steps_per_epoch * training.epochs)
         last = training.final_temperature or model.temperature
+        if last == "auto":
+            last = model.temperature * min(1.0, max(_MOST, (_FEW_EVENTS / max(1, num_events)) ** _POWER))
         return cls(steps, model.temperature, last, training.schedule == "cosine")
 
     def until(self, step: int) -> Schedule:

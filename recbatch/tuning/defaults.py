@@ -39,7 +39,7 @@ def _wanted(model: Model) -> Iterator[Parameter]:
     yield _choices(_width_keys(model), [max(_LEAST_DIM, model.dim // 2), model.dim, model.dim * 2])
     if model.normalize:  # else the lengths of the vectors make up for it
         yield _around("model.temperature", model.temperature, *_TEMPERATURES, log=True)
-        if training.final_temperature is not None:
+        if isinstance(training.final_temperature, float):
             yield _around("model.training.final_temperature", training.final_temperature, *_TEMPERATURES, log=True)
     yield from _dropouts(model)
     yield Choices(("model.item_bias",), (False, True))
