@@ -49,9 +49,7 @@ def score(config_path: str, protocol: str, words: list[str], splits: int, share:
     """Mean figures of a configuration on ``splits`` validation tasks."""
     config = load_config(config_path, words)
     data, _ = read_training_data(config, [config.model])
-    per_event = False
-    if protocol == "A":
-        per_event = varies_by_event(config.model, config.inputs.interactions.context)
+    per_event = protocol == "A" and varies_by_event(config.model, config.inputs.interactions.context)
     found, steps, started = [], [], time.monotonic()
     for seed in range(_FIRST_SPLIT, _FIRST_SPLIT + splits):
         task = validation_task(protocol, data, seed, share, per_event=per_event)
