@@ -14,15 +14,15 @@ import pytest
 
 from benchmarks.quality.bounds import heldout_popularity
 from benchmarks.quality.cells import Cell
-from benchmarks.quality.choosing import validation_task
 from benchmarks.quality.exchange import Exchange, read_exchange, top_lists
 from benchmarks.quality.genres import genre_popularity
 from benchmarks.quality.markov import markov
 from benchmarks.quality.measuring import measure_peer, packed_sums, run_peer, unpacked_sums
 from benchmarks.quality.peers import PEERS
-from benchmarks.quality.searching import search, validation_tasks
+from benchmarks.quality.searching import search
 from benchmarks.quality.sources import movielens_1m, ordered_times
 from benchmarks.quality.systems import READING
+from benchmarks.quality.tasks import validation_tasks
 from recbatch.errors import InputError, RecbatchError
 from recbatch.evaluation import evaluate_lists, make_task, popularity, write_task
 from recbatch.metrics import compare
@@ -119,7 +119,7 @@ def chains() -> TrainingData:
 
 def test_validation_in_s_asks_for_labels_that_the_split_has_left_to_training(chains: TrainingData) -> None:
     outer = make_task("S", chains, 500)
-    task = validation_task("S", chains, 500, 0.2)
+    (task,) = validation_tasks("S", chains, 500, [1000])
     assert len(task.target_item) > 0
     assert task.train.interactions.num_rows == outer.train.interactions.num_rows, "the timelines stay whole"
     left, further = (pc.sum(made.train.interactions["target"]).as_py() for made in (outer, task))
@@ -150,7 +150,7 @@ def test_a_point_that_fails_is_kept_as_failed_and_the_others_are_tried(
     broken = {**WINDOW, "damping": "much"}
     monkeypatch.setitem(PEERS, "markov", replace(PEERS["markov"], starts=(broken, WINDOW)))
     cell = Cell("search", "markov", "movielens-100k", "C", 0, READING, trials=2, validations=1)
-    found = search(cell, validation_tasks("C", chains, 0, 1), tmp_path / "search", 60)
+    found = search(cell, validation_tasks("C", chains, 0, [1]), tmp_path / "search", 60)
     assert found["best"] == WINDOW
     assert found["log"][0]["parameters"] == broken
     assert found["log"][0]["failed"].startswith("ValueError: ")
@@ -162,7 +162,7 @@ def test_a_point_that_fails_is_kept_as_failed_and_the_others_are_tried(
     with pytest.raises(RecbatchError, match=r"Markov window with .*'much'.*: ValueError: "):
         measure_peer(replace(cell, kind="peer", parameters=broken), task, tmp_path / "cell")
     with pytest.raises(RecbatchError, match=r"no trial was done .*; the first that failed: ValueError: "):
-        search(replace(cell, trials=1), validation_tasks("C", chains, 0, 1), tmp_path / "none", 60)
+        search(replace(cell, trials=1), validation_tasks("C", chains, 0, [1]), tmp_path / "none", 60)
 
 
 def test_no_other_order_for_all_hits_more_held_out_events(chains: TrainingData) -> None:
@@ -201,7 +201,7 @@ def test_exchange_reads_what_an_evaluation_writes(chains: TrainingData, tmp_path
 
 
 def test_validation_looks_at_training_events_only(chains: TrainingData) -> None:
-    outer, (inner, other) = make_task("B", chains, 3), validation_tasks("B", chains, 3, 2)
+    outer, (inner, other) = make_task("B", chains, 3), validation_tasks("B", chains, 3, [10, 11])
 
     def pairs(table: pa.Table) -> set[tuple[str, str]]:
         return set(zip(table["user_id"].to_pylist(), table["item_id"].to_pylist(), strict=True))
@@ -215,12 +215,12 @@ def test_validation_looks_at_training_events_only(chains: TrainingData) -> None:
 
 def test_a_search_takes_the_point_that_is_best_on_validation(chains: TrainingData, tmp_path: Path) -> None:
     cell = Cell("search", "markov", "movielens-100k", "C", 0, READING, trials=5, validations=1)
-    found = search(cell, validation_tasks("C", chains, 0, 1), tmp_path, 60)
+    found = search(cell, validation_tasks("C", chains, 0, [1]), tmp_path, 60)
     assert [row["trial"] for row in found["log"]] == [0, 1, 2, 3, 4]
     assert found["score"] == max(row["score"] for row in found["log"])
     assert found["best"] in [row["parameters"] for row in found["log"] if row["score"] == found["score"]]
     with pytest.raises(RecbatchError, match="Markov window: no trial was done in 0 seconds"):
-        search(cell, validation_tasks("C", chains, 0, 1), tmp_path / "late", 0.01)
+        search(cell, validation_tasks("C", chains, 0, [1]), tmp_path / "late", 0.01)
 
 
 # --- MovieLens 1M -------------------------------------------------------------------------------------------------

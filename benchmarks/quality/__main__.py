@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -63,7 +64,9 @@ def _run(options: argparse.Namespace) -> int:
     budget = QUICK_BUDGET_SECONDS if options.quick else BUDGET_SECONDS
     if options.minutes is not None:
         budget = options.minutes * 60
-    runner = Runner(Store(options.results), sources, bundles, None if options.report_only else budget)
+    runner = Runner(
+        Store(options.results), sources, bundles, None if options.report_only else budget, jobs=options.jobs
+    )
     made = runner.make_all(plan(quick=options.quick, seed=options.seed))
     code = exit_code(made, has_1m="movielens-1m" in sources)
     seconds = None if options.report_only else time.monotonic() - started
@@ -115,6 +118,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the first split (0)")
     parser.add_argument("--minutes", type=float, help="budget instead of 3 hours (--quick: 20 minutes)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 9),
+        default=min(2, len(os.sched_getaffinity(0))),
+        metavar="N",
+        help="cells at a time, each on an equal part of the cores (2, on one core 1)",
+    )
     parser.add_argument(
         "--report-only", action="store_true", help="make no cell, write the page from those that are there"
     )

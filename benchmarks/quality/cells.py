@@ -17,13 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 Kind = Literal["two-tower", "peer", "search"]
 
 _EVALUATION = ("recbatch/interactions", "recbatch/splits*", "recbatch/metrics*", "recbatch/evaluation")
+_PROGRAMS: dict[Kind, tuple[str, ...]] = {
+    "two-tower": ("measuring", "tasks"),
+    "peer": ("measuring", "exchange", "markov", "genres", "bounds"),
+    "search": ("searching", "tasks", "exchange", "markov"),
+}
 _CODE: dict[Kind, tuple[str, ...]] = {
-    "two-tower": (*_EVALUATION, "recbatch/model", "benchmarks/quality/measuring.py"),
-    "peer": (
+    kind: (
         *_EVALUATION,
-        *(f"benchmarks/quality/{name}.py" for name in ("measuring", "exchange", "markov", "genres")),
-    ),
-    "search": (*_EVALUATION, *(f"benchmarks/quality/{name}.py" for name in ("searching", "exchange", "markov"))),
+        *(("recbatch/model",) if kind == "two-tower" else ()),
+        *(f"benchmarks/quality/{name}.py" for name in programs),
+    )
+    for kind, programs in _PROGRAMS.items()
 }
 """What the figure of a cell comes from; of recbatch.config it is the resolved configuration, see :func:`cell_key`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from benchmarks.quality.cells import ROOT
 from benchmarks.quality.protocols import MEMORY_BYTES
 
 Status = Literal["done", "failed", "time"]
+
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Outcome:
     wall_seconds: float
 
 
-def run_child(module: str, task: dict[str, Any], seconds: float) -> Outcome:
-    """Run ``python -m module TASK.json RESULT.json`` in a session of its own, at most ``seconds`` long."""
+def run_child(module: str, task: dict[str, Any], seconds: float, stop: threading.Event | None = None) -> Outcome:
+    """Run ``python -m module TASK.json RESULT.json`` in a session of its own, for ``seconds`` or until ``stop``."""
     with tempfile.TemporaryDirectory(prefix="recbatch-quality-") as folder:
         given, made, errors = (Path(folder) / name for name in ("task.json", "result.json", "errors.txt"))
         given.write_text(json.dumps(task))
@@ -51,16 +55,10 @@ def run_child(module: str, task: dict[str, Any], seconds: float) -> Outcome:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_limit_memory,
             )
-            stopped = False
-            try:
-                code = process.wait(seconds)
-            except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
-                code, stopped = process.wait(), True
-                if not isinstance(error, subprocess.TimeoutExpired):
-                    raise
+            # From here and not from a preexec_fn, which may hang where there are threads.
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+            code, stopped = _wait(process, started + seconds, stop or threading.Event())
         wall = time.monotonic() - started
         if code == 0:
             return Outcome("done", json.loads(made.read_text()), "", wall)
@@ -68,5 +66,13 @@ def run_child(module: str, task: dict[str, Any], seconds: float) -> Outcome:
         return Outcome("time" if stopped else "failed", None, "\n".join(said) or f"exit code {code}", wall)
 
 
-def _limit_memory() -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+def _wait(process: subprocess.Popen[bytes], deadline: float, stop: threading.Event) -> tuple[int, bool]:
+    """(exit code, whether it was killed); it is killed as well where something is raised here meanwhile."""
+    try:
+        while time.monotonic() < deadline and not stop.is_set():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic()))), False
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.wait(), True

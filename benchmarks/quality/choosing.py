@@ -26,33 +26,25 @@ from benchmarks.quality.cells import ROOT
 from benchmarks.quality.measuring import figures_of, measure_two_tower
 from benchmarks.quality.sources import movielens_1m, movielens_100k
 from benchmarks.quality.systems import BY_TITLE
+from benchmarks.quality.tasks import validation_tasks
 from recbatch.config.load import load_config
-from recbatch.evaluation import HELDOUT_SHARE, Task, evaluate_lists, make_task, varies_by_event
+from recbatch.evaluation import HELDOUT_SHARE, evaluate_lists
 from recbatch.launch.evaluating import read_training_data
-from recbatch.model import TrainingData
 
 _FIRST_SPLIT = 500
 """Not the seed of a cell's split. Splits of a random protocol overlap all the same, see above."""
 _SECOND_DRAW = 500
-"""Added to the seed of an inner split that must not draw what the outer one has drawn."""
-
-
-def validation_task(protocol: str, data: TrainingData, seed: int, share: float, *, per_event: bool = False) -> Task:
-    """The protocol inside of the training data of its split ``seed``."""
-    outer = make_task(protocol, data, seed)
-    # In S held-out labels stay in the timelines, as history; the same seed would draw the very same ones once more.
-    inner = seed + _SECOND_DRAW if protocol == "S" else seed
-    return make_task(protocol, outer.train, inner, per_event=per_event, share=share)
+"""Added to the seed of S' inner split, which must not draw what the outer one has drawn."""
 
 
 def score(config_path: str, protocol: str, words: list[str], splits: int, share: float) -> dict[str, Any]:
     """Mean figures of a configuration on ``splits`` validation tasks."""
     config = load_config(config_path, words)
     data, _ = read_training_data(config, [config.model])
-    per_event = protocol == "A" and varies_by_event(config.model, config.inputs.interactions.context)
     found, steps, started = [], [], time.monotonic()
     for seed in range(_FIRST_SPLIT, _FIRST_SPLIT + splits):
-        task = validation_task(protocol, data, seed, share, per_event=per_event)
+        inner = seed + _SECOND_DRAW if protocol == "S" else seed
+        (task,) = validation_tasks(protocol, data, seed, [inner], config=config, share=share)
         training = config.model.training.model_copy(update={"seed": seed})
         own = config.model_copy(update={"model": config.model.model_copy(update={"training": training})})
         with tempfile.TemporaryDirectory() as folder:

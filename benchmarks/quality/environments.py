@@ -44,8 +44,9 @@ def python_of(name: str | None) -> Path:
 def peer_environment(name: str | None) -> dict[str, str]:
     """Variables of a peer's process. `implicit` has threads of its own, which BLAS' would only get in the way of."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    threads = "1" if name == "implicit" else str(os.cpu_count())
-    return kept | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": str(os.cpu_count())}
+    cores = str(len(os.sched_getaffinity(0)))
+    threads = "1" if name == "implicit" else cores
+    return kept | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": cores}
 
 
 def _call(words: list[str], name: str) -> None:

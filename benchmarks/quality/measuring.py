@@ -21,13 +21,13 @@ from benchmarks.quality.exchange import peak_bytes
 from benchmarks.quality.genres import genre_popularity
 from benchmarks.quality.peers import PEERS, Parameters, Peer
 from benchmarks.quality.protocols import USES
+from benchmarks.quality.tasks import two_tower_task
 from recbatch.config.load import load_config
 from recbatch.config.models import Config
 from recbatch.errors import RecbatchError
 from recbatch.evaluation import BASELINES, Result, Task, evaluate_lists, make_task, write_task
 from recbatch.launch.evaluating import read_training_data
 from recbatch.metrics import UserSums
-from recbatch.model import TrainingData
 from recbatch.run import fingerprint
 
 COMPARED = ("hit@10", "hit@100", "ndcg@10")
@@ -132,14 +132,6 @@ def measure_peer(cell: Cell, task: Task, folder: Path) -> dict[str, Any]:
     return made
 
 
-def two_tower_task(cell: Cell, config: Config, data: TrainingData) -> Task:
-    """The task, asked event by event where the model's answer depends on the time or another context of the event."""
-    from recbatch.evaluation import varies_by_event
-
-    per_event = cell.protocol == "A" and varies_by_event(config.model, config.inputs.interactions.context)
-    return make_task(cell.protocol, data, cell.seed, per_event=per_event)
-
-
 def measure_two_tower(config: Config, task: Task, folder: Path) -> dict[str, Any]:
     """Lists of a two-tower model trained on the task's training data alone, and what was found out on the way.
 
@@ -164,7 +156,7 @@ def main(given: Path, made: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             found = measure_peer(cell, task, Path(folder))
     else:
-        task = two_tower_task(cell, config, data)
+        task = two_tower_task(cell.protocol, config, data, cell.seed)
         name = fingerprint(
             [cell.dataset, config.positives.model_dump(mode="json"), config.model.model_dump(mode="json")]
         )

@@ -67,7 +67,12 @@ def _large(seed: int) -> list[Planned]:
     return sorted(found, key=lambda part: part.cell.seed)
 
 
-def _of_peers(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
+def _of_peers(table: Table, *, quick: bool, seed: int) -> list[Planned]:
+    """All searches before the first cell that waits for one, so that they can go on side by side."""
+    return sorted(_searched(table, quick=quick, seed=seed), key=lambda part: part.cell.kind != "search")
+
+
+def _searched(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
     for name, peer in PEERS.items():
         if table.protocol not in peer.protocols or table.dataset not in peer.datasets:
             continue

@@ -1,10 +1,15 @@
-"""Makes the cells of a plan one after another, until they are there or the time is up."""
+"""Makes the cells of a plan, some at a time, until they are there or the time is up."""
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
+import queue
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -52,7 +57,9 @@ class Runner:
         sources: the datasets that are there, by name.
         bundles: a folder for the models of this run.
         budget: seconds from now on; None: nothing is made, only found.
-        child: how a process is run, see :func:`.children.run_child`.
+        child: how a process is run: module, task and seconds, see :func:`.children.run_child`, which it is by default.
+        jobs: cells at a time; each gets an equal part of the cores. A fit of a small model keeps one core busy but not
+            two, so that two cells side by side, a core each, are done sooner than one after the other with both.
     """
 
     def __init__(
@@ -61,37 +68,47 @@ class Runner:
         sources: Mapping[str, Source],
         bundles: Path,
         budget: float | None,
-        child: Callable[[str, dict[str, Any], float], Outcome] = run_child,
+        child: Callable[[str, dict[str, Any], float], Outcome] | None = None,
+        jobs: int = 1,
     ) -> None:
-        self._store, self._sources, self._bundles, self._child = store, sources, bundles, child
+        self._store, self._sources, self._bundles, self._jobs = store, sources, bundles, jobs
+        self._stop, self._environments = threading.Event(), threading.Lock()
+        self._child = child or functools.partial(run_child, stop=self._stop)
         self._budget = budget or 0.0
         self._deadline = time.monotonic() + self._budget
         self._checksums = {name: source.checksum for name, source in sources.items()}
 
     def make_all(self, planned: Sequence[Planned]) -> list[Made]:
-        """Every cell in turn. One that fails does not stop the others."""
-        made: dict[str, Made] = {}
-        for number, part in enumerate(planned, 1):
-            result = self._make_planned(part, made)
-            made[part.cell.stem] = result
-            if not self._budget:
-                continue
-            if result.result is None:
-                log.warning(
-                    "%s: not run (%s)%s", part.cell.stem, result.state, f": {result.message}" * bool(result.message)
-                )
-            else:
-                log.info("%d/%d %s: %s", number, len(planned), part.cell.stem, _in_short(result))
-        return list(made.values())
+        """Every cell, begun in the order of the plan. One that fails does not stop the others."""
+        making: dict[str, Future[Made]] = {}
+        with ThreadPoolExecutor(self._jobs, initializer=_take_cores, initargs=(_shares(self._jobs),)) as pool:
+            try:
+                for part in planned:
+                    search = None if part.search is None else making[part.search.stem]
+                    making[part.cell.stem] = pool.submit(self._make_planned, part, search)
+                for number, done in enumerate(as_completed(making.values()), 1):
+                    self._say(f"{number}/{len(planned)}", done.result())
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [future.result() for future in making.values()]
 
-    def _make_planned(self, part: Planned, made: Mapping[str, Made]) -> Made:
+    def _say(self, number: str, made: Made) -> None:
+        if self._budget and made.result is not None:
+            log.info("%s %s: %s", number, made.cell.stem, _in_short(made))
+        elif self._budget:
+            why = f": {made.message}" if made.message else ""
+            log.warning("%s %s: not run (%s)%s", number, made.cell.stem, made.state, why)
+
+    def _make_planned(self, part: Planned, search: Future[Made] | None) -> Made:
         cell = part.cell
         if cell.dataset not in self._sources:
             return Made(cell, "no data")
         if not (ROOT / cell.config).is_file():
             return Made(cell, "no configuration", message=cell.config)
-        if part.search is not None:
-            searched = made[part.search.stem]
+        if search is not None:
+            searched = search.result()  # it was begun before, so that waiting for it comes to an end
             if searched.result is None:
                 return Made(cell, searched.state if searched.state in ("time", "missing") else "no parameters")
             cell = part.with_parameters(searched.result["best"])
@@ -107,7 +124,8 @@ class Runner:
             return Made(cell, "done" if found.current else "older code", found.result)
         environment = PEERS[cell.system].environment if cell.kind != "two-tower" else None
         if self._budget and cell.kind != "two-tower":
-            python_of(environment)  # made here, so that its time is nobody's
+            with self._environments:
+                python_of(environment)  # made here, so that its time is nobody's
         left = self._deadline - time.monotonic()
         if left < _START_SECONDS:
             return Made(cell, "time" if self._budget else "missing")
@@ -140,6 +158,19 @@ class Runner:
         }
         environment = PEERS[cell.system].environment if cell.kind != "two-tower" else None
         return cell_key(cell, resolved, self._checksums[cell.dataset], environment)
+
+
+def _shares(jobs: int) -> queue.SimpleQueue[set[int]]:
+    """The cores of this process in ``jobs`` parts."""
+    cores, shares = sorted(os.sched_getaffinity(0)), queue.SimpleQueue[set[int]]()
+    for number in range(jobs):
+        shares.put(set(cores[number % len(cores) :: jobs]))
+    return shares
+
+
+def _take_cores(shares: queue.SimpleQueue[set[int]]) -> None:
+    """Bind this thread, and with it the processes that it starts, to a part of the cores."""
+    os.sched_setaffinity(0, shares.get())
 
 
 def _in_short(made: Made) -> str:

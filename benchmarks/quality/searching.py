@@ -24,22 +24,16 @@ from benchmarks.quality.cells import ROOT, Cell
 from benchmarks.quality.measuring import cell_of, figures_of, run_peer
 from benchmarks.quality.peers import PEERS
 from benchmarks.quality.protocols import USES
+from benchmarks.quality.tasks import validation_tasks
 from recbatch.config.load import load_config
 from recbatch.errors import RecbatchError
-from recbatch.evaluation import Task, evaluate_lists, make_task
+from recbatch.evaluation import Task, evaluate_lists
 from recbatch.launch.evaluating import read_training_data
-from recbatch.model import TrainingData
 
 VALIDATION_SEED = 10_000
-"""Added to the split's seed: the inner split is another one."""
+"""Added to the split's seed: the inner splits are others."""
 
 _TRIALS_SEED = 77
-
-
-def validation_tasks(protocol: str, data: TrainingData, seed: int, count: int) -> list[Task]:
-    """The protocol ``count`` times inside the training data of its split ``seed``, blind to its test events."""
-    outer = make_task(protocol, data, seed)
-    return [make_task(protocol, outer.train, VALIDATION_SEED + seed + number) for number in range(count)]
 
 
 def search(cell: Cell, tasks: Sequence[Task], folder: Path, seconds: float) -> dict[str, Any]:
@@ -101,7 +95,8 @@ def main(given: Path, made: Path) -> None:
     cell = cell_of(spec["cell"])
     config = load_config(str(ROOT / cell.config), [*cell.overrides, *spec["pointing"]])
     data, _ = read_training_data(config, [config.model])
-    tasks = validation_tasks(cell.protocol, data, cell.seed, cell.validations)
+    first = VALIDATION_SEED + cell.seed
+    tasks = validation_tasks(cell.protocol, data, cell.seed, range(first, first + cell.validations))
     with tempfile.TemporaryDirectory() as folder:
         result = search(cell, tasks, Path(folder), spec["seconds"])
     made.write_text(json.dumps(result))

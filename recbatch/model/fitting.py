@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 from recbatch.config.models import EarlyStopping, Model
 from recbatch.errors import RecbatchError
 from recbatch.model.batches import Batches, popularity_start, target_weights
-from recbatch.model.checkpoint import load_checkpoint, save_checkpoint
+from recbatch.model.checkpoint import FitState, load_checkpoint, save_checkpoint
 from recbatch.model.data import Events, Prepared
 from recbatch.model.encoded import EncodedData
 from recbatch.model.evaluation import HeldoutEvaluation
 from recbatch.model.features import Bags, stable_seed
 from recbatch.model.histories import Histories
-from recbatch.model.losses import sampled_softmax
+from recbatch.model.losses import in_batch_softmax, sampled_softmax
 from recbatch.model.negatives import Catalog, resolve_negatives
 from recbatch.model.optimizers import densified, make_optimizer
 from recbatch.model.progress import FitProgress, fit_progress
@@ -46,23 +45,6 @@ _BATCH = {
     "shown_columns": tf.TensorSpec([None], tf.int32),
 }
 """Types of :meth:`recbatch.model.batches.Batch.arrays`."""
-
-
-@dataclass
-class FitState:
-    """Where a fit is; with the arrays of the checkpoint, all that a continuation needs."""
-
-    identity: str
-    step: int = 0
-    epoch: int = 0
-    step_in_epoch: int = 0
-    loss_sum: float = 0.0
-    best_step: int = 0
-    best_quality: float = 0.0
-    best_metrics: dict[str, float] = field(default_factory=dict)
-    evaluations_since_best: int = 0
-    evaluated_step: int = 0
-    done: bool = False
 
 
 class TwoTowerFit:
@@ -117,7 +99,7 @@ class TwoTowerFit:
             per_event=self.query.per_event,
             whole_users=self.negatives != "in_batch",
             item_queries=self.query.entity == "item",
-            mask_shown=self._training.shown_margin != 0 or self.query.entity == "item",
+            mask_shown=self._masks_shown,
         )
         self._of_events = self.data.event_arrays(train)
         self.evaluation: HeldoutEvaluation | None = None
@@ -144,6 +126,13 @@ class TwoTowerFit:
         self._resume()
 
     @property
+    def _masks_shown(self) -> bool:
+        """Whether the loss is told what a query is shown: to leave it out or, not within a batch, to add a margin."""
+        margin = self._training.shown_margin
+        counts = margin is None if self.negatives == "in_batch" else margin != 0
+        return self.query.entity == "item" or (counts and self.query.history_feature is not None)
+
+    @property
     def result_step(self) -> int:
         """The step whose towers are the result: that of the best evaluation, or the last one."""
         return self.state.best_step or self.state.step
@@ -161,8 +150,12 @@ class TwoTowerFit:
                 progress.close(self.state.step)
         if self._best:
             _assign(self._variables, self._best)
-        self.candidate.temperature.assign(self.schedule.temperature(self.result_step))
+        self._cool(self.result_step)
         return self.state
+
+    def _cool(self, step: int) -> None:
+        """Give the towers the temperature that they have after ``step`` steps."""
+        self.candidate.temperature.assign(self.schedule.temperature(step))
 
     def _epoch(self, batches: Iterator[dict[str, tf.Tensor]], progress: FitProgress) -> None:
         state = self.state
@@ -194,7 +187,7 @@ class TwoTowerFit:
     def _evaluate(self) -> dict[str, float]:
         """Measure, and remember what is as good as the best; ends the fit when that was too long ago."""
         stopping, state = self._training.early_stopping, self.state
-        self.candidate.temperature.assign(self.schedule.temperature(state.step))  # as the result would have it
+        self._cool(state.step)  # as the result would have it
         since = state.step - state.evaluated_step
         due = state.done or (
             stopping is not None and state.epoch % stopping.every_epochs == 0 and since >= stopping.every_steps
@@ -226,7 +219,7 @@ class TwoTowerFit:
         return iter(tf.data.Dataset.from_generator(draw, output_signature=_BATCH).prefetch(2))
 
     def _step(self, batch: dict[str, tf.Tensor]) -> float:
-        self.candidate.temperature.assign(self.schedule.temperature(self.state.step))
+        self._cool(self.state.step)
         return float(self._train_step(batch, np.array([self._seed, self.state.step], np.int32)))
 
     @tf.function(input_signature=[_BATCH, tf.TensorSpec([2], tf.int32)])  # one graph for batches of all sizes
@@ -243,7 +236,7 @@ class TwoTowerFit:
 
     def _loss(self, batch: dict[str, tf.Tensor], queries: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         shown = tf.cast(tf.stack([batch["shown_rows"], batch["shown_columns"]], axis=1), tf.int64)
-        corrected = self._training.logq and self.negatives != "full"
+        inclusion = batch["log_inclusion"] if self._training.logq and self.negatives != "full" else None
         if self.negatives != "in_batch":
             return sampled_softmax(
                 queries,
@@ -252,28 +245,19 @@ class TwoTowerFit:
                 batch["query_of"],
                 batch["weights"],
                 shown,
-                log_inclusion=batch["log_inclusion"] if corrected else None,
+                log_inclusion=inclusion,
                 shown_offset=self._training.shown_margin,
                 hard_negatives=self._training.hard_negatives,
             )
-        mask = None
-        hides = self.query.history_feature is not None and self._training.shown_margin is None
-        if hides or self.query.entity == "item":
-            # A row's own item stays wherever it occurs: whether it counts there is remove_accidental_hits' matter.
-            size = tf.shape(batch["items"], tf.int64)[0]
-            there = tf.scatter_nd(shown, tf.ones([tf.shape(shown)[0]], tf.int32), [size, size])
-            own = batch["items"][:, None] == batch["items"][None, :]
-            mask = (tf.gather(there, batch["query_of"]) == 0) | own
-        # Only differences count in a softmax; TFRS clips at 1e-6, now that of the most frequent item.
-        inclusion = tf.exp(batch["log_inclusion"] - tf.reduce_max(batch["log_inclusion"])) if corrected else None
-        return self._task(
+        return in_batch_softmax(
+            self._task,
             tf.gather(queries, batch["query_of"]),
             candidates,
-            sample_weight=batch["weights"],
-            candidate_sampling_probability=inclusion,
-            candidate_ids=batch["items"],
-            score_mask=mask,
-            compute_metrics=False,
+            batch["items"],
+            batch["query_of"],
+            batch["weights"],
+            shown if self._masks_shown else None,
+            log_inclusion=inclusion,
         )
 
     def _save(self) -> None:
@@ -281,16 +265,15 @@ class TwoTowerFit:
         arrays = {f"variable-{i}": variable.numpy() for i, variable in enumerate(self._variables)}
         arrays |= {f"optimizer-{i}": variable.numpy() for i, variable in enumerate(self._optimizer.variables)}
         arrays |= {f"best-{i}": array for i, array in enumerate(self._best)}
-        save_checkpoint(self._checkpoint, vars(self.state), arrays)
+        save_checkpoint(self._checkpoint, self.state, arrays)
         now = time.monotonic()
         self._save_at = now + max(_CHECKPOINT_SECONDS, _CHECKPOINT_TIMES * (now - started))
 
     def _resume(self) -> None:
         loaded = load_checkpoint(self._checkpoint)
-        if loaded is None or loaded[0]["identity"] != self.state.identity:
+        if loaded is None or loaded[0].identity != self.state.identity:
             return
-        state, arrays = loaded
-        self.state = FitState(**state)
+        self.state, arrays = loaded
         _assign(self._variables, [arrays[f"variable-{i}"] for i in range(len(self._variables))])
         _assign(self._optimizer.variables, [arrays[f"optimizer-{i}"] for i in range(len(self._optimizer.variables))])
         self._best = [arrays[f"best-{i}"] for i in range(len(self._variables)) if f"best-{i}" in arrays]

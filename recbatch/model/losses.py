@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
 _NEVER = -1e9
 
@@ -55,6 +56,53 @@ def sampled_softmax(
         denominators = _hard_denominators(scores, of_targets, pairs, hard_negatives)
     losses = tf.gather(denominators, query_of) - of_targets
     return tf.reduce_sum(losses * weights) / tf.maximum(tf.reduce_sum(weights), 1e-9)
+
+
+def in_batch_softmax(
+    task: tfrs.tasks.Retrieval,
+    queries: tf.Tensor,
+    candidates: tf.Tensor,
+    items: tf.Tensor,
+    query_of: tf.Tensor,
+    weights: tf.Tensor,
+    shown: tf.Tensor | None,
+    *,
+    log_inclusion: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Weighted sum over the targets of ``-log softmax(score)[target]``, the other targets' items being the negatives.
+
+    Args:
+        task: of TensorFlow Recommenders; removes accidental hits and keeps hard negatives as it was told.
+        queries: [e, d] the query of each target, divided by the temperature.
+        candidates: [e, d] each target's item.
+        items: [e] its row.
+        query_of: [e] the number of the query of each target, with ``weights`` [e].
+        weights: [e].
+        shown: [s, 2] pairs (query, target) of what the query is shown and is therefore no negative to it; a row's own
+            item stays wherever it occurs: whether it counts there is ``remove_accidental_hits``' matter. None: all are.
+        log_inclusion: [e] logarithm of the probability that the item is in a batch, see :func:`sampled_softmax`.
+
+    Returns:
+        A scalar.
+    """
+    mask = None
+    if shown is not None:
+        size = tf.shape(items, tf.int64)[0]
+        there = tf.scatter_nd(shown, tf.ones([tf.shape(shown)[0]], tf.int32), [size, size])
+        mask = (tf.gather(there, query_of) == 0) | (items[:, None] == items[None, :])
+    inclusion = None
+    if log_inclusion is not None:
+        # Only differences count in a softmax; TFRS clips at 1e-6, now that of the most frequent item.
+        inclusion = tf.exp(log_inclusion - tf.reduce_max(log_inclusion))
+    return task(
+        queries,
+        candidates,
+        sample_weight=weights,
+        candidate_sampling_probability=inclusion,
+        candidate_ids=items,
+        score_mask=mask,
+        compute_metrics=False,
+    )
 
 
 def _hard_denominators(scores: tf.Tensor, of_targets: tf.Tensor, pairs: tf.Tensor, count: int) -> tf.Tensor:
