@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.quality import __main__ as command
 from benchmarks.quality import cells
 from benchmarks.quality.cells import Cell, cell_key, code_checksum
 from benchmarks.quality.peers import PEERS
 from benchmarks.quality.plan import Planned, plan
-from benchmarks.quality.sources import Source
 from benchmarks.quality.systems import READING, SYSTEMS, TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,23 +91,6 @@ def test_the_same_seed_searches_the_same_points() -> None:
     assert peer.trials(20, 1) == peer.trials(20, 1) != peer.trials(20, 2)
     assert len(peer.trials(20, 1)) == 20
     assert peer.trials(2, 1) == [dict(start) for start in peer.starts[:2]]
-
-
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def test_the_command_writes_a_page_from_what_is_there(
-    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(command, "movielens_100k", lambda: source)
-    page = tmp_path / "quality.md"
-    words = ["--report-only", "--quick", "--results", str(tmp_path / "none"), "--page", str(page), "--ml1m", ""]
-    assert command.main(words) in (1, 3)  # 1 while a configuration is not there
-    assert page.read_text().startswith("# How well the models retrieve")
-    assert "not run (QUICK=1)" in page.read_text()
-    assert f"wrote {page}; 0 of " in capsys.readouterr().out
-    assert command.main([*words[:-1], str(tmp_path / "nowhere")]) == 2
-    assert "nowhere holds neither interactions.parquet nor" in capsys.readouterr().err
 
 
 # --- locks --------------------------------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from benchmarks.quality.cells import Cell
-from benchmarks.quality.figures import Figures, reproductions, verdict
+from benchmarks.quality.figures import Figures, verdict
 from benchmarks.quality.peers import PEERS
 from benchmarks.quality.report import Run, render
+from benchmarks.quality.reproducing import reproductions
 from benchmarks.quality.running import Made
 from benchmarks.quality.systems import READING, TABLES
 from benchmarks.quality.targets import BEST_PEER, Target
@@ -55,6 +56,7 @@ def made_by_a_test() -> list[Made]:
         "score": 0.5,
         "objective": "ndcg@10",
         "validations": 3,
+        "wall_seconds": 90.0,
     }
     cells.append(Made(SEARCH, "done", search))
     cells.append(Made(Cell("peer", "ials", "movielens-1m", "B", 0, READING), "no data"))
@@ -150,6 +152,7 @@ def test_the_page_shows_every_table_and_says_what_is_missing() -> None:
     run = Run("a test with fake cells", False, 0, 90.0, datetime.date(2024, 5, 1))
     page = render(run, made_by_a_test())
     assert "`a test with fake cells`" in page
+    assert "their processes took 2 minutes together" in page
     for table in TABLES:
         assert f"\n## {table.protocol}, " in page
     default = next(line for line in page.splitlines() if line.startswith("| recbatch, the shipped default | **.7"))

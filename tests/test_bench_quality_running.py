@@ -204,3 +204,20 @@ def test_the_memory_of_a_process_is_bounded(module: Path, monkeypatch: pytest.Mo
     module.write_text("block = bytearray(300 << 20)\n")
     outcome = run_child("planted_cell", {}, 60)
     assert (outcome.status, outcome.message.splitlines()[-1]) == ("failed", "MemoryError")
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_page_from_what_is_there(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "movielens_100k", lambda: source)
+    page = tmp_path / "quality.md"
+    words = ["--report-only", "--quick", "--results", str(tmp_path / "none"), "--page", str(page), "--ml1m", ""]
+    assert command.main(words) in (1, 3)  # 1 while a configuration is not there
+    assert page.read_text().startswith("# How well the models retrieve")
+    assert "not run (QUICK=1)" in page.read_text()
+    assert f"wrote {page}; 0 of " in capsys.readouterr().out
+    assert command.main([*words[:-1], str(tmp_path / "nowhere")]) == 2
+    assert "nowhere holds neither interactions.parquet nor" in capsys.readouterr().err

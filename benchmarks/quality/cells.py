@@ -14,11 +14,12 @@ from recbatch.run import canonical_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
-Kind = Literal["two-tower", "peer", "search"]
+Kind = Literal["two-tower", "program", "peer", "search"]
 
 _EVALUATION = ("recbatch/interactions", "recbatch/splits*", "recbatch/metrics*", "recbatch/evaluation")
 _PROGRAMS: dict[Kind, tuple[str, ...]] = {
     "two-tower": ("measuring", "tasks"),
+    "program": ("measuring", "tasks", "tutorial", "exchange"),
     "peer": ("measuring", "exchange", "markov", "genres", "bounds"),
     "search": ("searching", "tasks", "exchange", "markov"),
 }
@@ -38,7 +39,8 @@ class Cell:
     """What a process of its own is asked for.
 
     Attributes:
-        kind: train and measure a two-tower model, fit and measure a peer, or search a peer's parameters.
+        kind: train and measure a two-tower model, the same by the tutorial's own program, fit and measure a peer, or
+            search a peer's parameters.
         system: name in :mod:`.systems` or :mod:`.peers`.
         dataset: name in :mod:`.sources`.
         protocol: letter in :mod:`.protocols`.

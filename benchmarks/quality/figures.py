@@ -1,4 +1,4 @@
-"""From cells to figures: means over splits, differences from what was published, targets met or missed."""
+"""From cells to figures: means over splits, targets met or missed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.quality.measuring import COMPARED, unpacked_sums
 from benchmarks.quality.peers import PEERS
 from benchmarks.quality.running import Made
-from benchmarks.quality.systems import PUBLISHED, SYSTEMS, TABLES, Published, Table
+from benchmarks.quality.systems import SYSTEMS, TABLES, Table
 from benchmarks.quality.targets import BEST_PEER, Target
 from recbatch.evaluation import PROTOCOLS
 from recbatch.metrics import Difference, compare
@@ -129,48 +129,6 @@ class Figures:
 def _mean(values: Sequence[float]) -> Mean:
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return Mean(float(np.mean(values)), deviation, len(values))
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """One published figure and ours.
-
-    Attributes:
-        line: our model.
-        published: who printed what.
-        figure: name of the figure; empty where none was printed.
-        verdict: ``yes``, ``yes, better: `` and why, ``no``, or why it cannot be said.
-    """
-
-    line: Line
-    published: Published
-    figure: str
-    verdict: str
-
-    @property
-    def difference(self) -> float | None:
-        """Ours less the published."""
-        ours = self.line.means.get(self.figure)
-        return None if ours is None or not self.figure else ours.value - self.published.figures[self.figure]
-
-
-def reproductions(figures: Figures) -> list[Reproduction]:
-    """A row per published figure, and one per model that somebody described without a figure."""
-    rows = []
-    for name, published in PUBLISHED.items():
-        line = figures.line(name, SYSTEMS[name].dataset, SYSTEMS[name].protocols[0])
-        for figure in published.figures or {"": 0.0}:
-            row = Reproduction(line, published, figure, "")
-            rows.append(Reproduction(line, published, figure, _reproduced(row)))
-    return rows
-
-
-def _reproduced(row: Reproduction) -> str:
-    if row.difference is None:
-        return row.line.not_run or "no figure to compare"
-    if abs(row.difference) <= row.published.tolerance:
-        return "yes"
-    return f"yes, better: {row.published.reason}" if row.difference > 0 else "no"
 
 
 @dataclass(frozen=True)

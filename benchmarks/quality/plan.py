@@ -102,7 +102,8 @@ def _of_system(name: str, protocol: str, *, quick: bool, seed: int) -> Iterator[
     system = SYSTEMS[name]
     repeats = _repeats(protocol, quick=quick)
     for repeat in range(repeats if system.repeats is None or quick else min(system.repeats, repeats)):
-        cell = _cell("two-tower", name, system.dataset, protocol, seed + repeat)
+        kind: Kind = "program" if system.program else "two-tower"
+        cell = _cell(kind, name, system.dataset, protocol, seed + repeat)
         training = f"model.training.seed={42 + seed + repeat}"
         yield Planned(replace(cell, config=system.config, overrides=(*system.overrides, training)))
 
@@ -110,10 +111,11 @@ def _of_system(name: str, protocol: str, *, quick: bool, seed: int) -> Iterator[
 def _reproductions(
     dataset: str, *, quick: bool, seed: int, only: tuple[str, ...] | None, long: bool
 ) -> Iterator[Planned]:
-    for name in PUBLISHED:
+    for name, published in PUBLISHED.items():
         system = SYSTEMS[name]
         if system.dataset == dataset and system.long == long and (only is None or name in only):
-            yield from _of_system(name, system.protocols[0], quick=quick, seed=seed)
+            for part in (name, published.program) if published.program else (name,):
+                yield from _of_system(part, system.protocols[0], quick=quick, seed=seed)
 
 
 def _cell(kind: Kind, name: str, dataset: str, protocol: str, seed: int) -> Cell:

@@ -14,8 +14,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.quality.environments import QUALITY
-from benchmarks.quality.figures import Figures, Line, Mean, comparisons, is_bound, label_of, reproductions, verdict
+from benchmarks.quality.figures import Figures, Line, Mean, comparisons, is_bound, label_of, verdict
 from benchmarks.quality.protocols import QUICK_TRIALS, TRIALS, USES
+from benchmarks.quality.reproducing import reproductions
 from benchmarks.quality.running import Made
 from benchmarks.quality.systems import TABLES
 from benchmarks.quality.targets import TARGETS
@@ -82,6 +83,7 @@ def render(run: Run, made: Sequence[Made]) -> str:
         missing=[part for part in made if part.result is None],
         stale=[part for part in made if part.state == "older code"],
         cells=len(made),
+        process_seconds=sum(part.result["wall_seconds"] for part in made if part.result is not None),
     )
 
 

@@ -30,6 +30,7 @@ State = Literal["done", "older code", "time", "no data", "no configuration", "no
 
 _MODULES = {
     "two-tower": "benchmarks.quality.measuring",
+    "program": "benchmarks.quality.tutorial",
     "peer": "benchmarks.quality.measuring",
     "search": "benchmarks.quality.searching",
 }
@@ -122,10 +123,9 @@ class Runner:
         found = self._store.find(cell, key)
         if found is not None and (found.current or not self._budget):
             return Made(cell, "done" if found.current else "older code", found.result)
-        environment = PEERS[cell.system].environment if cell.kind != "two-tower" else None
-        if self._budget and cell.kind != "two-tower":
+        if self._budget:
             with self._environments:
-                python_of(environment)  # made here, so that its time is nobody's
+                python_of(_environment(cell))  # made here, so that its time is nobody's
         left = self._deadline - time.monotonic()
         if left < _START_SECONDS:
             return Made(cell, "time" if self._budget else "missing")
@@ -154,10 +154,13 @@ class Runner:
         resolved = {
             "inputs": config.inputs.model_dump(mode="json", exclude=paths),
             "positives": config.positives.model_dump(mode="json"),
-            "model": config.model.model_dump(mode="json") if cell.kind == "two-tower" else None,
+            "model": None if cell.system in PEERS else config.model.model_dump(mode="json"),
         }
-        environment = PEERS[cell.system].environment if cell.kind != "two-tower" else None
-        return cell_key(cell, resolved, self._checksums[cell.dataset], environment)
+        return cell_key(cell, resolved, self._checksums[cell.dataset], _environment(cell))
+
+
+def _environment(cell: Cell) -> str | None:
+    return PEERS[cell.system].environment if cell.system in PEERS else None
 
 
 def _shares(jobs: int) -> queue.SimpleQueue[set[int]]:
