@@ -62,14 +62,14 @@ def all_of(num_items: int) -> np.ndarray:
 
 def test_it_is_the_ridge_regression_of_each_item_on_the_others() -> None:
     events, taken = random_events()
-    found = solve_linear(LinearHead(regularization=20, rank=12), events, all_of(12))
+    found = solve_linear(LinearHead(rank=12), 20, events, all_of(12))
     np.testing.assert_array_equal(found.items, np.arange(12))
     np.testing.assert_allclose(found.left @ found.right.T, by_regression(taken, 20), atol=2e-4)
 
 
 def test_a_lower_rank_is_about_the_best_of_that_rank() -> None:
     events, taken = random_events(num_items=40)
-    found = solve_linear(LinearHead(regularization=20, rank=10), events, all_of(40))
+    found = solve_linear(LinearHead(rank=10), 20, events, all_of(40))
     wanted = by_regression(taken, 20)
     values = np.linalg.svd(wanted, compute_uv=False)
     error = np.linalg.norm(found.left @ found.right.T - wanted)
@@ -81,7 +81,7 @@ def test_it_is_solved_for_the_most_popular_items_that_may_have_weights() -> None
     eligible = all_of(12)
     eligible[int(taken.sum(axis=0).argmax())] = False
     counts = np.where(eligible, np.bincount(events.items, minlength=12), 0)
-    found = solve_linear(LinearHead(regularization=20, most_items=4, rank=6), events, eligible)
+    found = solve_linear(LinearHead(most_items=4, rank=6), 20, events, eligible)
     assert set(found.items) == set(np.argsort(-counts, kind="stable")[:4])
     assert found.left.shape == found.right.shape == (4, 4), "no coordinates that four items cannot fill"
     kept = by_regression(taken[:, found.items], 20)
@@ -90,14 +90,14 @@ def test_it_is_solved_for_the_most_popular_items_that_may_have_weights() -> None
 
 def test_twice_the_same_is_the_same() -> None:
     events, _ = random_events(num_items=30)
-    found = [solve_linear(LinearHead(rank=5), events, all_of(30)) for _ in range(2)]
+    found = [solve_linear(LinearHead(rank=5), 500, events, all_of(30)) for _ in range(2)]
     np.testing.assert_array_equal(found[0].left, found[1].left)
     np.testing.assert_array_equal(found[0].right, found[1].right)
 
 
 def test_of_no_items_there_is_nothing_to_solve() -> None:
     events, _ = random_events()
-    assert not len(solve_linear(LinearHead(), events, ~all_of(12)).items)
+    assert not len(solve_linear(LinearHead(), 500, events, ~all_of(12)).items)
 
 
 # --- in the towers ----------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def fit_of(model: Model, folder: Path) -> TwoTowerFit:
 
 def attached(model: Model, fit: TwoTowerFit, events: Events, strength: float) -> None:
     assert model.linear is not None
-    attach_linear(fit, solve_head(model.linear, fit, events), strength)
+    attach_linear(fit, solve_head(model.linear, model.linear.regularizations[0], fit, events), strength)
 
 
 def head_scores(fit: TwoTowerFit) -> np.ndarray:
@@ -130,7 +130,7 @@ def head_scores(fit: TwoTowerFit) -> np.ndarray:
 
 @pytest.mark.parametrize("item_bias", [False, True])
 def test_its_coordinates_add_the_regressions_scores(tmp_path: Path, item_bias: bool) -> None:
-    model = history_model(linear={"rank": 40, "regularization": 5}, item_bias=item_bias)
+    model = history_model(linear={"rank": 40, "regularizations": [5]}, item_bias=item_bias)
     fit = fit_of(model, tmp_path)
     events = prepare(planted()).events
     attached(model, fit, events, 0.7)
@@ -150,7 +150,7 @@ def test_its_coordinates_add_the_regressions_scores(tmp_path: Path, item_bias: b
 
 
 def test_the_share_that_ranks_the_heldout_events_best_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = history_model(linear={"rank": 8, "regularization": 5, "shares": [0.25, 0.5, 1]})
+    model = history_model(linear={"rank": 8, "regularizations": [5], "shares": [0.25, 0.5, 1]})
     fit = fit_of(model, tmp_path)
     assert fit.evaluation is not None
     events, asked = prepare(planted()).events, []
@@ -178,6 +178,28 @@ def test_the_share_that_ranks_the_heldout_events_best_is_taken(tmp_path: Path, m
     assert queries.shape[1] == candidates.shape[1] == fit.query.width == fit.candidate.width == DIM
 
 
+def test_the_regularization_that_ranks_the_heldout_events_best_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = history_model(linear={"rank": 8, "regularizations": [50, 5], "shares": [0.5, 1]})
+    fit = fit_of(model, tmp_path)
+    assert fit.evaluation is not None
+    events, asked = prepare(planted()).events, []
+
+    def metrics() -> dict[str, float]:
+        asked.append(head_of(fit.candidate).table.numpy())
+        return {"heldout_recall_at_10": [0.2, 0.4, 0.5, 0.3][len(asked) - 1]}
+
+    monkeypatch.setattr(fit.evaluation, "metrics", metrics)
+    fit.state.best_metrics = {"heldout_recall_at_10": 0.1}
+    choice = choose_linear(model, fit, events)
+    assert choice is not None
+    assert (choice.regularization, choice.share) == (5, 0.5)
+    assert choice.facts == {"regularization": 5, "share": 0.5, "strength": choice.strength}
+    np.testing.assert_array_equal(head_of(fit.candidate).table.numpy(), asked[2])
+    assert np.abs(asked[2] - asked[0]).max() > 1e-3, "another one is another head"
+
+
 def test_the_towers_alone_are_as_good_as_the_fit_found_them(tmp_path: Path) -> None:
     fit = fit_of(history_model(), tmp_path)
     assert fit.evaluation is not None
@@ -185,7 +207,7 @@ def test_the_towers_alone_are_as_good_as_the_fit_found_them(tmp_path: Path) -> N
 
 
 def test_a_share_of_one_spreads_as_far_as_the_towers_scores(tmp_path: Path) -> None:
-    model = history_model(linear={"rank": 8, "regularization": 5})
+    model = history_model(linear={"rank": 8, "regularizations": [5]})
     fit = fit_of(model, tmp_path)
     assert fit.evaluation is not None
     attached(model, fit, prepare(planted()).events, 1.0)

@@ -43,7 +43,7 @@ class Solved:
 def headed_bundle(
     folder: Path, data: TrainingData, training: dict[str, Any], *, retriever: bool = False
 ) -> dict[str, Any]:
-    model = history_model(linear={"rank": 4, "regularization": 5}, item_bias=True, training=training)
+    model = history_model(linear={"rank": 4, "regularizations": [5]}, item_bias=True, training=training)
     return train_bundle(
         model,
         data,
@@ -95,7 +95,7 @@ def test_a_bundle_has_it_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_bundle_goes_without_what_does_not_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refit: bool) -> None:
     solved = Solved(monkeypatch, wins=False)
     manifest = headed_bundle(tmp_path, planted(), {"refit": refit, **RANDOM}, retriever=not refit)
-    assert manifest["linear"] == {"share": 0.0, "strength": 0.0}, "it was weighed"
+    assert manifest["linear"] == {"regularization": 0.0, "share": 0.0, "strength": 0.0}, "it was weighed"
     assert manifest["metrics"]["heldout_ndcg_at_10"] == 0.75
     assert solved.times == 1
     check_headless(tmp_path, manifest)

@@ -53,8 +53,8 @@ class Training(Section):
     final_temperature: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
     """The softmax's temperature after the last of all `epochs` (or `min_steps`). It goes there from
     `model.temperature`, in proportion to the learning rate spent so far. A fit that stops early has that of the step
-    whose weights it keeps, and its `refit` ends at the same. `null`: it stays. `auto`: it stays up to 100,000 positives
-    and falls the lower the more there are, to half of it at most (see docs/models.md)."""
+    whose weights it keeps, and its `refit` ends at the same. `null`: it stays. `auto`: it stays up to 1,700 items with
+    positives and falls the lower the more there are, to 0.4 times it at most (see docs/models.md)."""
     negatives: Literal["auto", "full", "mixed", "in_batch"] = "auto"
     """What a positive has to win against: all items (`full`), the batch's items and a uniform
     sample (`mixed`), or the batch's alone (`in_batch`). `auto`: `full` up to 50,000 items, else `mixed`. With `full`
@@ -96,9 +96,9 @@ class LinearHead(Section):
 
     rank: int = Field(128, gt=0)
     """Coordinates that it adds to the embeddings, at most."""
-    regularization: float = Field(500.0, gt=0)
-    """Lambda of the ridge regression, counted in users: the greater it is, the less a few users who took the same two
-    items say."""
+    regularizations: list[Annotated[float, Field(gt=0)]] = Field([500.0, 100.0], min_length=1)
+    """Lambdas of the ridge regression, counted in users: the greater it is, the less a few users who took the same two
+    items say. Each is solved for, and the one that ranks the held-out events best is taken."""
     most_items: int = Field(5000, gt=1)
     """It is solved for so many of the most popular items (in time that grows with the cube of it); to the others it
     says nothing."""

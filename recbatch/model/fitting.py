@@ -111,7 +111,7 @@ class TwoTowerFit:
         )
         self.steps_per_epoch = self._batches.steps_per_epoch(self._training.batch_size)
         self._variables = trainable_variables(self.query, self.candidate)
-        self.schedule = schedule or Schedule.of(model, self.steps_per_epoch, len(train))
+        self.schedule = schedule or Schedule.of(model, self.steps_per_epoch, len(np.unique(train.items)))
         self._optimizer = make_optimizer(self._training, self.schedule.steps)
         self._optimizer.build(self._variables)
         self._seed = stable_seed(self._training.seed, name)

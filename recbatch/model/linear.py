@@ -48,18 +48,25 @@ class LinearChoice:
     """How much the linear head counts.
 
     Attributes:
+        regularization: lambda of what was chosen.
         share: its scores' spread as a share of that of the towers' scores; 0: it is left out.
         strength: what its scores are multiplied with for that.
         metrics: held-out metrics of the towers with it, or without where it is left out.
     """
 
+    regularization: float
     share: float
     strength: float
     metrics: dict[str, float]
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """What a manifest says of it."""
+        return {"regularization": self.regularization, "share": self.share, "strength": self.strength}
+
 
 def choose_linear(model: Model, fit: TwoTowerFit, events: Events) -> LinearChoice | None:
-    """Solve the linear head of a fit's towers, and attach it so that it ranks the held-out events best, or not at all.
+    """Solve linear heads for a fit's towers, and attach the one that ranks the held-out events best, or none.
 
     Args:
         model: the configuration.
@@ -75,35 +82,36 @@ def choose_linear(model: Model, fit: TwoTowerFit, events: Events) -> LinearChoic
     if evaluation is None or not evaluation.can_ask:
         _log.warning("the linear head is left out: no held-out event can say how much it should count")
         return None
-    weights = solve_head(model.linear, fit, events)
-    if not len(weights.items):
-        _log.warning("the linear head is left out: no item with training events is in both towers' vocabularies")
-        return None
-    attach_linear(fit, weights, 1.0)
-    unit = _spread(evaluation, model.dim, weights.left.shape[1])
-    best = LinearChoice(0.0, 0.0, fit.state.best_metrics)
-    for share in model.linear.shares:
-        attach_linear(fit, weights, share * unit)
-        metrics = evaluation.metrics()
-        _log.debug("linear head, share %g: %s", share, metrics)
-        if evaluation.quality(metrics, stopping) > evaluation.quality(best.metrics, stopping):
-            best = LinearChoice(share, share * unit, metrics)
-    attach_linear(fit, weights, best.strength)
-    if not best.share:
+    best, kept = LinearChoice(0.0, 0.0, 0.0, fit.state.best_metrics), None
+    for regularization in model.linear.regularizations:
+        weights = solve_head(model.linear, regularization, fit, events)
+        if not len(weights.items):
+            _log.warning("the linear head is left out: no item with training events is in both towers' vocabularies")
+            return None
+        attach_linear(fit, weights, 1.0)
+        unit = _spread(evaluation, model.dim, weights.left.shape[1])
+        for share in model.linear.shares:
+            attach_linear(fit, weights, share * unit)
+            metrics = evaluation.metrics()
+            _log.debug("linear head, regularization %g, share %g: %s", regularization, share, metrics)
+            if evaluation.quality(metrics, stopping) > evaluation.quality(best.metrics, stopping):
+                best, kept = LinearChoice(regularization, share, share * unit, metrics), weights
+    attach_linear(fit, kept, best.strength)
+    if kept is None:
         _log.info("the linear head is left out: the towers rank the held-out events better alone")
     return best
 
 
-def attach_linear(fit: TwoTowerFit, weights: LinearWeights, strength: float) -> None:
-    """Give a fit's towers a solved head in place of the one that they have; with a strength of 0 they have none.
+def attach_linear(fit: TwoTowerFit, weights: LinearWeights | None, strength: float) -> None:
+    """Give a fit's towers a solved head in place of the one that they have.
 
     Args:
         fit: a fit that is done.
-        weights: solved for it.
+        weights: solved for it; None: they have none.
         strength: what the head's scores are multiplied with.
     """
     fit.query.linear = fit.candidate.linear = None
-    if strength == 0:
+    if weights is None:
         return
     numbers, ids = fit.data.history_numbers[weights.items], fit.data.items["id"].numpy()[weights.items]
     root = np.float32(strength**0.5)
@@ -114,10 +122,12 @@ def attach_linear(fit: TwoTowerFit, weights: LinearWeights, strength: float) -> 
     fit.candidate.linear = LinearLayer(rows, ids, weights.right * root, of_ids=True)
 
 
-def solve_head(settings: LinearHead, fit: TwoTowerFit, events: Events) -> LinearWeights:
+def solve_head(settings: LinearHead, regularization: float, fit: TwoTowerFit, events: Events) -> LinearWeights:
     """The head of a fit to ``events``, of the items that both towers know by name."""
     in_histories, ids = fit.data.history_numbers > FIRST_OOV, fit.data.items["id"].numpy()
-    return solve_linear(settings, events, in_histories & (ids >= fit.candidate.learnt.layers["id"].known_from))
+    return solve_linear(
+        settings, regularization, events, in_histories & (ids >= fit.candidate.learnt.layers["id"].known_from)
+    )
 
 
 def _spread(evaluation: HeldoutEvaluation, dim: int, rank: int) -> float:
@@ -138,13 +148,16 @@ def _mean_deviation(queries: tf.Tensor, candidates: tf.Tensor) -> float:
     return float(tf.reduce_mean(tf.concat(deviations, axis=0)))
 
 
-def solve_linear(settings: LinearHead, events: Events, eligible: NDArray[np.bool_]) -> LinearWeights:
+def solve_linear(
+    settings: LinearHead, regularization: float, events: Events, eligible: NDArray[np.bool_]
+) -> LinearWeights:
     """W of the ``most_items`` most popular items in ``events``, at rank ``rank`` (at most the number of items).
 
     It takes memory for three matrices of ``most_items`` squared, and time with the cube of it.
 
     Args:
         settings: of the head.
+        regularization: lambda.
         events: the training events.
         eligible: [num_items] items that may have weights.
     """
@@ -154,7 +167,7 @@ def solve_linear(settings: LinearHead, events: Events, eligible: NDArray[np.bool
     if not len(items):
         nothing = np.zeros((0, 0), np.float32)
         return LinearWeights(items, nothing, nothing)
-    weights = _closed_form(_together(events, items, len(eligible)), settings.regularization)
+    weights = _closed_form(_together(events, items, len(eligible)), regularization)
     return LinearWeights(items, *_low_rank(weights, min(settings.rank, len(items))))
 
 

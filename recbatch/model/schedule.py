@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from recbatch.config.models import Model
 
-_FEW_EVENTS, _POWER, _MOST = 100_000, 0.22, 0.5
-"""Of ``final_temperature: auto``: up to so many events the temperature stays, above it falls with this power of them,
-to this share of it at most."""
+_FEW_ITEMS, _POWER, _LEAST = 1_700, 0.6, 0.4
+"""Of ``final_temperature: auto``: up to so many items the temperature stays, above it falls with this power of them, to
+this share of it at least."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Schedule:
     cosine: bool
 
     @classmethod
-    def of(cls, model: Model, steps_per_epoch: int, num_events: int) -> Schedule:
-        """As the configuration says, for a fit to so many events."""
+    def of(cls, model: Model, steps_per_epoch: int, num_items: int) -> Schedule:
+        """As the configuration says, for a fit to events of so many items."""
         training = model.training
         steps = max(training.min_steps, steps_per_epoch * training.epochs)
         last = training.final_temperature or model.temperature
         if last == "auto":
-            last = model.temperature * min(1.0, max(_MOST, (_FEW_EVENTS / max(1, num_events)) ** _POWER))
+            last = model.temperature * min(1.0, max(_LEAST, (_FEW_ITEMS / max(1, num_items)) ** _POWER))
         return cls(steps, model.temperature, last, training.schedule == "cosine")
 
     def until(self, step: int) -> Schedule:

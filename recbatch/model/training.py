@@ -138,7 +138,7 @@ def train_bundle(
             "measured": kept,
             "refit": refit,
             "metrics": measured.metrics,
-            "linear": measured.linear and {"share": measured.linear.share, "strength": measured.linear.strength},
+            "linear": measured.linear and measured.linear.facts,
             "counts": {**measured.counts, "heldout_events": int(split.heldout.sum())},
             "retriever": exported,
             "warm_started": warm and {**warm, **(efforts[-1].begun or {})},
@@ -230,7 +230,7 @@ def _refit(
     fit = TwoTowerFit("refit", model, prepared, events, None, work, identity, schedule)
     effort = _run(fit, None if start is None else start.exported, len(events))
     if model.linear is not None and linear is not None and linear.share > 0:
-        attach_linear(fit, solve_head(model.linear, fit, events), linear.strength)
+        attach_linear(fit, solve_head(model.linear, linear.regularization, fit, events), linear.strength)
     return fit, effort
 
 
