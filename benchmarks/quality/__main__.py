@@ -23,7 +23,7 @@ from benchmarks.quality.plan import plan
 from benchmarks.quality.protocols import BUDGET_SECONDS, QUICK_BUDGET_SECONDS
 from benchmarks.quality.report import Run, render
 from benchmarks.quality.running import Made, Runner
-from benchmarks.quality.sources import CACHE, Source, movielens_1m, movielens_100k
+from benchmarks.quality.sources import CACHE, Source, movielens_1m, movielens_100k, sparse_world
 from benchmarks.quality.store import Store
 from recbatch.errors import RecbatchError
 
@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _sources(ml1m: Path | None) -> dict[str, Source]:
-    found = [movielens_100k()]
+    found = [movielens_100k(), sparse_world()]
     if ml1m is not None:
         found.append(movielens_1m(ml1m))
     return {source.name: source for source in found}

@@ -77,6 +77,7 @@ class Peer:
 
 
 _BOTH = ("movielens-100k", "movielens-1m")
+_ALL = (*_BOTH, "sparse")
 
 PEERS: dict[str, Peer] = {
     "popularity": Peer(
@@ -84,7 +85,7 @@ PEERS: dict[str, Peer] = {
         None,
         "popularity",
         "ABCDSUNI",
-        datasets=_BOTH,
+        datasets=_ALL,
         labels={"N": "popularity (new items have none: a random order)"},
     ),
     "genre-popularity": Peer("popularity of the item's genres", None, "genre popularity", "N"),
@@ -118,6 +119,7 @@ PEERS: dict[str, Peer] = {
         environment="implicit",
         space={"weighting": Choice(("cosine", "tfidf", "bm25")), "K": LogUniform(10, 800, whole=True)},
         starts=({"weighting": "cosine", "K": 100}, {"weighting": "tfidf", "K": 100}, {"weighting": "cosine", "K": 400}),
+        datasets=("movielens-100k", "sparse"),
     ),
     "bpr": Peer(
         "BPR (implicit)",
@@ -152,7 +154,7 @@ PEERS: dict[str, Peer] = {
             {"factors": 64, "regularization": 10, "alpha": 5, "iterations": 15},
         ),
         seeded=True,
-        datasets=_BOTH,
+        datasets=_ALL,
     ),
     "ease": Peer(
         "EASE (RecTools)",

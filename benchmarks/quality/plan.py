@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from benchmarks.quality.cells import Cell, Kind
 from benchmarks.quality.peers import PEERS, Parameters
 from benchmarks.quality.protocols import QUICK_TRIALS, TRIALS, USES
-from benchmarks.quality.systems import BY_TITLE, PUBLISHED, READING, SYSTEMS, TABLES, Table
+from benchmarks.quality.systems import BY_TITLE, IDS_ONLY, PUBLISHED, READING, SYSTEMS, TABLES, Table
 from recbatch.evaluation.protocols import PROTOCOLS
 
 _QUICK_PROTOCOLS = "BACD"
@@ -17,7 +17,7 @@ _QUICK_PEERS = ("popularity", "recent-popularity", "heldout-popularity", "markov
 _LARGE_FIRST = 3
 """Splits or seeds of MovieLens 1M that are made before the long trainings of MovieLens 100K; the others come last."""
 
-_SMALL, _LARGE = "movielens-100k", "movielens-1m"
+_SMALL, _LARGE, _SPARSE = "movielens-100k", "movielens-1m", "sparse"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ def plan(*, quick: bool, seed: int) -> list[Planned]:
         for table in TABLES:
             if table.protocol not in _QUICK_PROTOCOLS and table.dataset == _SMALL:
                 planned += _of_peers(table, quick=quick, seed=seed)
+        for table in TABLES:
+            if table.dataset == _SPARSE:
+                planned += [*_of_peers(table, quick=quick, seed=seed), *_of_systems(table, quick=quick, seed=seed)]
         large = _large(seed)
         planned += [part for part in large if part.cell.seed < seed + _LARGE_FIRST]
         planned += _reproductions(_SMALL, quick=False, seed=seed, only=None, long=True)
@@ -81,7 +84,7 @@ def _searched(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
         cell = _cell("peer", name, table.dataset, table.protocol, seed)
         if peer.space:
             trials = QUICK_TRIALS if quick else TRIALS
-            inner = 1 if table.dataset == _LARGE else USES[table.protocol].validations
+            inner = USES[table.protocol].validations if table.dataset == _SMALL else 1
             search = replace(cell, kind="search", trials=trials, validations=inner)
             yield Planned(search)
         else:
@@ -120,7 +123,7 @@ def _reproductions(
 
 def _cell(kind: Kind, name: str, dataset: str, protocol: str, seed: int) -> Cell:
     overrides = BY_TITLE if dataset == _SMALL else ()
-    return Cell(kind, name, dataset, protocol, seed, READING, overrides)
+    return Cell(kind, name, dataset, protocol, seed, IDS_ONLY if dataset == _SPARSE else READING, overrides)
 
 
 def _repeats(protocol: str, *, quick: bool) -> int:

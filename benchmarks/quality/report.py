@@ -22,7 +22,7 @@ from benchmarks.quality.systems import TABLES
 from benchmarks.quality.targets import TARGETS
 from recbatch.evaluation import PROTOCOLS
 
-_DATASETS = {"movielens-100k": "MovieLens 100K", "movielens-1m": "MovieLens 1M"}
+_DATASETS = {"movielens-100k": "MovieLens 100K", "movielens-1m": "MovieLens 1M", "sparse": "a sparse world"}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 MovieLens 100K is fetched (`recbatch data movielens-100k`). MovieLens 1M must be given: a folder with
 ``interactions.parquet``, ``items.parquet`` and ``users.parquet``, or GroupLens' own ``ratings.dat``, ``movies.dat`` and
 ``users.dat``. It is made into the columns of MovieLens 100K in a cache folder, so the same configurations read both.
+The sparse world of :mod:`.worlds` is drawn into the cache folder.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.quality.cells import ROOT
+from benchmarks.quality.worlds import write_sparse_world
 from recbatch.config.load import load_config
 from recbatch.datasets import fetch
 from recbatch.errors import InputError
@@ -40,13 +42,13 @@ class Source:
 
     Attributes:
         name: as in a cell.
-        folder: holds the three Parquet files.
-        unit: of the timestamps.
+        folder: holds the Parquet files, of the interactions at least.
+        unit: of the timestamps; None: there are none.
     """
 
     name: str
     folder: Path
-    unit: str = "s"
+    unit: str | None = "s"
 
     def pointing(self, config: str) -> tuple[str, ...]:
         """The ``key=value`` words that point the inputs of a configuration file at the files.
@@ -57,14 +59,15 @@ class Source:
         inputs = load_config(config).inputs
         read = [table for table in _TABLES if getattr(inputs, table) is not None]
         paths = [f"inputs.{table}.path={self.folder / f'{table}.parquet'}" for table in read]
-        return (*paths, f"inputs.interactions.timestamp_unit={self.unit}")
+        return (*paths, *(() if self.unit is None else (f"inputs.interactions.timestamp_unit={self.unit}",)))
 
     @property
     def checksum(self) -> str:
         """sha256 over the files."""
         digest = hashlib.sha256()
         for table in _TABLES:
-            digest.update(hashlib.sha256((self.folder / f"{table}.parquet").read_bytes()).digest())
+            if table == "interactions" or (self.folder / f"{table}.parquet").exists():
+                digest.update(hashlib.sha256((self.folder / f"{table}.parquet").read_bytes()).digest())
         return digest.hexdigest()
 
 
@@ -87,6 +90,13 @@ def movielens_1m(given: Path, cache: Path = CACHE) -> Source:
     for name, table in _in_common_columns(tables).items():
         pq.write_table(table, folder / f"{name}.parquet")
     return Source("movielens-1m", folder, unit="us")
+
+
+def sparse_world(cache: Path = CACHE) -> Source:
+    """The sparse synthetic world, drawn anew under ``cache``: the same in every run."""
+    folder = cache / "sparse"
+    write_sparse_world(folder / "interactions.parquet")
+    return Source("sparse", folder, unit=None)
 
 
 def _from_parquet(folder: Path) -> dict[str, pa.Table]:

@@ -13,7 +13,9 @@ WHOLE = ("model.training.heldout.share=0.001", "model.training.refit=false")
 thousand, where a night would hold out the configuration's share, fit, and fit again for as many steps."""
 
 READING = "configs/movielens-100k.yaml"
-"""The configuration whose inputs the peers' data is read with: theirs is the data of the default model."""
+IDS_ONLY = "configs/quality/ids-only.yaml"
+"""The configurations whose inputs the peers' data is read with: theirs is the data of the default model. The second one
+is for data with ids only."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ _CONTEXT_WITHOUT = replace(
 SYSTEMS: dict[str, System] = {
     "default": System("recbatch, the shipped default", READING, "ABCDU", overrides=BY_TITLE),
     "default-1m": System("recbatch, the shipped default", READING, "BC", "movielens-1m", quick=False),
+    "default-sparse": System("recbatch, the shipped default", IDS_ONLY, "B", "sparse", repeats=3, quick=False),
     "next-1m": System(
         "recbatch, C's own configuration, 3 epochs",
         "configs/movielens-100k-next.yaml",
@@ -174,6 +177,7 @@ TABLES: tuple[Table, ...] = (
     Table("movielens-1m", "B", ("default-1m",)),
     Table("movielens-1m", "C", ("default-1m", "next-1m")),
     Table("movielens-1m", "S", ("sequence", "gru")),
+    Table("sparse", "B", ("default-sparse",)),
     Table("movielens-100k", "U", ("default", "features")),
     Table("movielens-100k", "N", ("features",)),
     Table("movielens-100k", "I", ("items", "items-of-default")),

@@ -31,7 +31,7 @@ class Target:
     tried: str = ""
 
 
-_SMALL, _LARGE = "movielens-100k", "movielens-1m"
+_SMALL, _LARGE, _SPARSE = "movielens-100k", "movielens-1m", "sparse"
 
 TARGETS: tuple[Target, ...] = (
     Target("margin", _SMALL, "A", "hit@100", at_least=0.418),
@@ -62,6 +62,8 @@ TARGETS: tuple[Target, ...] = (
         tried="with and without the GRU and an item embedding of the history's own, a falling temperature, more "
         "dropout, more epochs, the items' features, the linear head (the log of S).",
     ),
+    Target("default-sparse", _SPARSE, "B", "ndcg@10", than="knn", significant=True),
+    Target("default-sparse", _SPARSE, "B", "ndcg@10", than=BEST_PEER, slack=0.004),
     Target("features", _SMALL, "U", "ndcg@10", than="popularity", significant=True),
     Target("features", _SMALL, "N", "hit@10", than="popularity", significant=True),
 )

@@ -30,7 +30,7 @@ model:
     batch_size: 1024        # users in a step
     epochs: 20              # at most: it stops when what was held out is not found any better
     min_steps: 300          # a small dataset is gone through more often
-    final_temperature: auto # with much data the temperature falls on the way
+    final_temperature: auto # with many items the temperature falls on the way
     heldout: {split: random, share: 0.1}
     early_stopping: {patience: 5, every_steps: 50, metric: ndcg_at_10}
 """
