@@ -67,4 +67,4 @@ def test_the_retriever_gives_what_user2item_publishes(tmp_path: Path, layer: str
         assert swapped.mean() < 0.01
     else:
         found = [len(set(left) & set(right)) / 10 for left, right in zip(answers["ids"], published, strict=True)]
-        assert np.mean(found) > 0.9
+        assert np.mean(found) > 0.8, "by chance it would be 0.04"

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +38,7 @@ _SEARCH_SHARE = 0.06
 """Of the whole budget, what one search may take: a slow peer gets fewer trials, not everyone's time."""
 
 _START_SECONDS = 20.0
+_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,21 @@ class Runner:
                 for part in planned:
                     search = None if part.search is None else making[part.search.stem]
                     making[part.cell.stem] = pool.submit(self._make_planned, part, search)
-                for number, done in enumerate(as_completed(making.values()), 1):
-                    self._say(f"{number}/{len(planned)}", done.result())
+                self._follow(set(making.values()))
             except BaseException:
                 self._stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return [future.result() for future in making.values()]
+
+    def _follow(self, pending: set[Future[Made]]) -> None:
+        number, count = 0, len(pending)
+        while pending:
+            # With a timeout, for a signal that comes just before a wait without end would not be seen before the next.
+            done, pending = wait(pending, _POLL_SECONDS, FIRST_COMPLETED)
+            for future in done:
+                number += 1
+                self._say(f"{number}/{count}", future.result())
 
     def _say(self, number: str, made: Made) -> None:
         if self._budget and made.result is not None:
