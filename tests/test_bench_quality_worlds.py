@@ -58,6 +58,7 @@ def test_everybody_reads_it_as_it_is(tmp_path: Path) -> None:
     cells = [part.cell for part in plan(quick=False, seed=0) if part.cell.dataset == "sparse"]
     assert {cell.config for cell in cells} == {IDS_ONLY}
     assert {cell.system for cell in cells} == {"default-sparse", "popularity", "knn", "ials"}
+    assert {cell.seed for cell in cells if cell.kind != "search"} == {0, 1, 2}, "everybody on the same splits"
     source = sparse_world(tmp_path / "cache")
     for cell in cells:
         config = load_config(str(ROOT / cell.config), [*cell.overrides, *source.pointing(str(ROOT / cell.config))])

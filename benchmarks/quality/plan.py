@@ -17,6 +17,9 @@ _QUICK_PEERS = ("popularity", "recent-popularity", "heldout-popularity", "markov
 _LARGE_FIRST = 3
 """Splits or seeds of MovieLens 1M that are made before the long trainings of MovieLens 100K; the others come last."""
 
+_SPARSE_REPEATS = 3
+"""Splits of the sparse world, which stands for nobody's data."""
+
 _SMALL, _LARGE, _SPARSE = "movielens-100k", "movielens-1m", "sparse"
 
 
@@ -90,7 +93,7 @@ def _searched(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
         else:
             search, cell = None, replace(cell, parameters=dict(peer.starts[0]))
         alike = not PROTOCOLS[table.protocol].random and not peer.seeded  # then another seed is the same again
-        for repeat in range(1 if alike else _repeats(table.protocol, quick=quick)):
+        for repeat in range(1 if alike else _repeats(table.protocol, table.dataset, quick=quick)):
             yield Planned(replace(cell, seed=seed + repeat), search)
 
 
@@ -103,7 +106,7 @@ def _of_systems(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
 
 def _of_system(name: str, protocol: str, *, quick: bool, seed: int) -> Iterator[Planned]:
     system = SYSTEMS[name]
-    repeats = _repeats(protocol, quick=quick)
+    repeats = _repeats(protocol, system.dataset, quick=quick)
     for repeat in range(repeats if system.repeats is None or quick else min(system.repeats, repeats)):
         kind: Kind = "program" if system.program else "two-tower"
         cell = _cell(kind, name, system.dataset, protocol, seed + repeat)
@@ -126,8 +129,9 @@ def _cell(kind: Kind, name: str, dataset: str, protocol: str, seed: int) -> Cell
     return Cell(kind, name, dataset, protocol, seed, IDS_ONLY if dataset == _SPARSE else READING, overrides)
 
 
-def _repeats(protocol: str, *, quick: bool) -> int:
-    return USES[protocol].quick_repeats if quick else USES[protocol].repeats
+def _repeats(protocol: str, dataset: str, *, quick: bool) -> int:
+    repeats = USES[protocol].quick_repeats if quick else USES[protocol].repeats
+    return min(repeats, _SPARSE_REPEATS) if dataset == _SPARSE else repeats
 
 
 def _without_doubles(planned: list[Planned]) -> list[Planned]:

@@ -94,7 +94,7 @@ _CONTEXT_WITHOUT = replace(
 SYSTEMS: dict[str, System] = {
     "default": System("recbatch, the shipped default", READING, "ABCDU", overrides=BY_TITLE),
     "default-1m": System("recbatch, the shipped default", READING, "BC", "movielens-1m", quick=False),
-    "default-sparse": System("recbatch, the shipped default", IDS_ONLY, "B", "sparse", repeats=3, quick=False),
+    "default-sparse": System("recbatch, the shipped default", IDS_ONLY, "B", "sparse", quick=False),
     "next-1m": System(
         "recbatch, C's own configuration, 3 epochs",
         "configs/movielens-100k-next.yaml",
