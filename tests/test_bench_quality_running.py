@@ -145,10 +145,14 @@ def test_an_interrupt_ends_the_processes_that_are_at_work(
         signal.pthread_kill(main, signal.SIGINT)
 
     main = threading.get_ident()
-    threading.Thread(target=interrupt, daemon=True).start()
     several = Runner(Store(tmp_path / "results"), {source.name: source}, tmp_path / "bundles", 1000.0, jobs=2)
-    with pytest.raises(KeyboardInterrupt):
-        several.make_all([PLANNED[2]])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs without one
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            several.make_all([PLANNED[2]])
+    finally:
+        signal.signal(signal.SIGINT, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int(at_work.read_text()), 0)
 
