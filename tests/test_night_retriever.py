@@ -67,4 +67,5 @@ def test_the_retriever_gives_what_user2item_publishes(tmp_path: Path, layer: str
         assert swapped.mean() < 0.01
     else:
         found = [len(set(left) & set(right)) / 10 for left, right in zip(answers["ids"], published, strict=True)]
+        # ScaNN clusters anew in every build: over the very same vectors 8 of 120 builds found less than 0.9.
         assert np.mean(found) > 0.8, "by chance it would be 0.04"
