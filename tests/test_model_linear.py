@@ -67,13 +67,14 @@ def test_it_is_the_ridge_regression_of_each_item_on_the_others() -> None:
     np.testing.assert_allclose(found.left @ found.right.T, by_regression(taken, 20), atol=2e-4)
 
 
-def test_a_lower_rank_is_about_the_best_of_that_rank() -> None:
+def test_a_lower_rank_gives_about_the_best_scores_of_that_rank() -> None:
     events, taken = random_events(num_items=40)
     found = solve_linear(LinearHead(rank=10), 20, events, all_of(40))
-    wanted = by_regression(taken, 20)
-    values = np.linalg.svd(wanted, compute_uv=False)
-    error = np.linalg.norm(found.left @ found.right.T - wanted)
+    scores = taken @ by_regression(taken, 20)
+    values = np.linalg.svd(scores, compute_uv=False)
+    error = np.linalg.norm(taken @ found.left @ found.right.T - scores)
     assert error < 1.02 * np.sqrt((values[10:] ** 2).sum())
+    np.testing.assert_allclose(np.linalg.norm(found.left, axis=0), np.linalg.norm(found.right, axis=0), rtol=1e-4)
 
 
 def test_it_is_solved_for_the_most_popular_items_that_may_have_weights() -> None:

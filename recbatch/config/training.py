@@ -95,7 +95,7 @@ class LinearHead(Section):
     together, where the towers know what users are like. It is solved, not trained."""
 
     rank: int = Field(128, gt=0)
-    """Coordinates that it adds to the embeddings, at most."""
+    """Coordinates that it adds to the embeddings, at most: those that say most about the training users' scores."""
     regularizations: list[Annotated[float, Field(gt=0)]] = Field([500.0, 100.0], min_length=1)
     """Lambdas of the ridge regression, counted in users: the greater it is, the less a few users who took the same two
     items say. Each is solved for, and the one that ranks the held-out events best is taken."""

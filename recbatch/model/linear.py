@@ -153,7 +153,7 @@ def solve_linear(
 ) -> LinearWeights:
     """W of the ``most_items`` most popular items in ``events``, at rank ``rank`` (at most the number of items).
 
-    It takes memory for three matrices of ``most_items`` squared, and time with the cube of it.
+    It takes memory for four matrices of ``most_items`` squared, and time with the cube of it.
 
     Args:
         settings: of the head.
@@ -167,8 +167,9 @@ def solve_linear(
     if not len(items):
         nothing = np.zeros((0, 0), np.float32)
         return LinearWeights(items, nothing, nothing)
-    weights = _closed_form(_together(events, items, len(eligible)), regularization)
-    return LinearWeights(items, *_low_rank(weights, min(settings.rank, len(items))))
+    together = _together(events, items, len(eligible))
+    weights = _closed_form(together, regularization)
+    return LinearWeights(items, *_low_rank(weights, together, min(settings.rank, len(items))))
 
 
 def _together(events: Events, items: NDArray[np.int32], num_items: int) -> NDArray[np.float32]:
@@ -190,23 +191,32 @@ def _together(events: Events, items: NDArray[np.int32], num_items: int) -> NDArr
 def _closed_form(together: NDArray[np.float32], regularization: float) -> NDArray[np.float32]:
     """W [m, m] (Steck, eq. 8): ``-P / diag(P)`` with a zero diagonal, for ``P = (X'X + lambda I)^-1``."""
     diagonal = np.diag_indices(len(together))
-    together[diagonal] += regularization
-    inverse = np.linalg.inv(together)
-    weights = -inverse / np.diag(inverse)
+    ridge = together.copy()
+    ridge[diagonal] += regularization
+    weights: NDArray[np.float32] = np.linalg.inv(ridge)
+    weights /= -np.diag(weights).copy()
     weights[diagonal] = 0.0
-    return weights.astype(np.float32)
+    return weights
 
 
-def _low_rank(matrix: NDArray[np.float32], rank: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(left, right) [m, rank], whose product is about the best one of that rank.
+def _low_rank(
+    weights: NDArray[np.float32], together: NDArray[np.float32], rank: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(left, right) [m, rank], whose product gives about the best scores ``X W`` that one of that rank can give.
 
-    By randomised subspace iteration (Halko, Martinsson and Tropp, SIAM Review 2011, algorithm 4.4), as a whole singular
-    value decomposition takes far longer than to solve for the matrix.
+    What is kept of W is not what is large in it but what is large in the scores of the users that there are: reduced-
+    rank regression (Izenman, Journal of Multivariate Analysis 1975). ``right`` are the first eigenvectors of ``W' X'X
+    W``, found by randomised subspace iteration (Halko, Martinsson and Tropp, SIAM Review 2011, algorithm 4.4), as a
+    whole decomposition takes far longer than to solve for W; ``left`` is W times them. A coordinate is scaled to be as
+    long in one as in the other, for users and items are compared among themselves, too.
     """
-    random = np.random.default_rng(0).normal(size=(len(matrix), min(rank + _OVERSAMPLED, len(matrix))))
-    basis = np.linalg.qr(matrix @ random.astype(np.float32))[0]
-    for _ in range(_POWER_STEPS):
-        basis = np.linalg.qr(matrix @ np.linalg.qr(matrix.T @ basis)[0])[0]
-    left, values, right = np.linalg.svd(basis.T @ matrix, full_matrices=False)
-    root = np.sqrt(values[:rank])
-    return (basis @ left[:, :rank] * root).astype(np.float32), (right[:rank].T * root).astype(np.float32)
+    random = np.random.default_rng(0).normal(size=(len(weights), min(rank + _OVERSAMPLED, len(weights))))
+    basis = random.astype(np.float32)
+    for _ in range(_POWER_STEPS + 1):
+        basis = np.linalg.qr(weights.T @ (together @ (weights @ basis)))[0]
+    scored = weights @ basis
+    energies, turned = np.linalg.eigh(scored.T @ (together @ scored))
+    largest = np.argsort(-energies, kind="stable")[:rank]
+    left, right = scored @ turned[:, largest], basis @ turned[:, largest]
+    root = np.sqrt(np.maximum(np.linalg.norm(left, axis=0), np.finfo(np.float32).tiny))
+    return (left / root).astype(np.float32), (right * root).astype(np.float32)

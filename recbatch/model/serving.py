@@ -25,6 +25,7 @@ from recbatch.model.towers import TowerModel
 
 _FEWEST_FOR_SCANN = 100  # below, exact search is as fast, and ScaNN's hashing cannot be trained on fewer than 16 points
 _SEARCHED_SHARE, _SEARCHED_PER_K = 0.2, 10  # ScaNN looks at this share of the items, and at so many for each of the k
+_SEARCHED_LEAST = 2_000  # and at so many at least: what it finds among few differs too much from build to build
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class _Callable(tf.Module):
 
 def _scann(count: int, k: int) -> tfrs.layers.factorized_top_k.ScaNN:
     leaves = max(1, round(math.sqrt(count)))
-    share = min(1.0, max(_SEARCHED_SHARE, _SEARCHED_PER_K * k / count))
+    share = min(1.0, max(_SEARCHED_SHARE, _SEARCHED_PER_K * k / count, _SEARCHED_LEAST / count))
     return tfrs.layers.factorized_top_k.ScaNN(
         k=k,
         num_leaves=leaves,

@@ -5,21 +5,21 @@ from __future__ import annotations
 # The default model, for any data: that of configs/movielens-100k.yaml without the columns (a test compares them).
 MODEL = """\
 model:
-  dim: 256                  # width of the embeddings
+  dim: 192                  # width of the embeddings
   normalize: true           # vectors of length 1 ...
   temperature: 0.2          # ... so that the softmax needs sharper scores
-  linear: {rank: 128}       # beside them: which items go together, solved and not trained
+  linear: {rank: 192}       # beside them: which items go together, solved and not trained
   query:                    # the tower of the users
     features:
       # A user is what they did: the sum of embeddings of the items. In training a random part of it is hidden, and has
       # to win against all other items.
-      - {kind: history, length: 1000, dim: 256, train_on: others, dropout: 0.25}
+      - {kind: history, length: 1000, dim: 192, train_on: others, dropout: 0.25}
 {query_features}
     combine: sum
     projection: false
   candidate:                # the tower of the items
     features:
-      - {kind: id, dim: 256}
+      - {kind: id, dim: 192}
 {candidate_features}
     combine: sum
     projection: false
