@@ -10,9 +10,10 @@ import pytest
 
 from benchmarks.quality import cells
 from benchmarks.quality.cells import Cell, cell_key, code_checksum
+from benchmarks.quality.datasets import READING
 from benchmarks.quality.peers import PEERS
 from benchmarks.quality.plan import Planned, plan
-from benchmarks.quality.systems import READING, SYSTEMS, TABLES
+from benchmarks.quality.systems import SYSTEMS, TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 PEER = Cell("peer", "ease", "movielens-100k", "B", 0, READING)

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.quality.bounds import heldout_popularity
 from benchmarks.quality.cells import Cell
+from benchmarks.quality.datasets import READING
 from benchmarks.quality.exchange import Exchange, read_exchange, top_lists
 from benchmarks.quality.genres import genre_popularity
 from benchmarks.quality.markov import markov
@@ -21,7 +22,6 @@ from benchmarks.quality.measuring import measure_peer, packed_sums, run_peer, un
 from benchmarks.quality.peers import PEERS
 from benchmarks.quality.searching import search
 from benchmarks.quality.sources import movielens_1m, ordered_times
-from benchmarks.quality.systems import READING
 from benchmarks.quality.tasks import validation_tasks
 from recbatch.errors import InputError, RecbatchError
 from recbatch.evaluation import evaluate_lists, make_task, popularity, write_task

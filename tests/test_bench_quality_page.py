@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from benchmarks.quality.cells import Cell
+from benchmarks.quality.datasets import READING
 from benchmarks.quality.figures import Figures, verdict
 from benchmarks.quality.peers import PEERS
 from benchmarks.quality.report import Run, render
 from benchmarks.quality.reproducing import reproductions
 from benchmarks.quality.running import Made
-from benchmarks.quality.systems import READING, TABLES
+from benchmarks.quality.systems import TABLES
 from benchmarks.quality.targets import BEST_PEER, Target
 
 SEARCH = Cell("search", "ease", "movielens-100k", "B", 0, READING, trials=3)

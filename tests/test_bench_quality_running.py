@@ -17,11 +17,11 @@ from benchmarks.quality import __main__ as command
 from benchmarks.quality import running
 from benchmarks.quality.cells import Cell
 from benchmarks.quality.children import Outcome, run_child
+from benchmarks.quality.datasets import READING
 from benchmarks.quality.plan import Planned
 from benchmarks.quality.running import Made, Runner
 from benchmarks.quality.sources import Source
 from benchmarks.quality.store import Store
-from benchmarks.quality.systems import READING
 
 PEER = Cell("peer", "ease", "movielens-100k", "B", 0, READING)
 SEARCH = Cell("search", "ease", "movielens-100k", "B", 0, READING, trials=3)

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.quality.cells import Cell
+from benchmarks.quality.datasets import READING
 from benchmarks.quality.figures import Figures
 from benchmarks.quality.plan import plan
 from benchmarks.quality.reproducing import reproductions
 from benchmarks.quality.running import Made
-from benchmarks.quality.systems import READING
 from benchmarks.quality.tutorial import train_and_rank
 from recbatch.evaluation import make_task
 from recbatch.model import TrainingData

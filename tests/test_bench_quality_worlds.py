@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.quality.cells import ROOT
+from benchmarks.quality.datasets import IDS_ONLY
 from benchmarks.quality.plan import plan
 from benchmarks.quality.sources import sparse_world
-from benchmarks.quality.systems import IDS_ONLY
 from benchmarks.quality.worlds import write_sparse_world
 from recbatch.config.load import load_config
 from recbatch.starter import starter_config

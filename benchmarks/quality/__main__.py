@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.quality.cells import ROOT
+from benchmarks.quality.datasets import LARGE
 from benchmarks.quality.plan import plan
 from benchmarks.quality.protocols import BUDGET_SECONDS, QUICK_BUDGET_SECONDS
 from benchmarks.quality.report import Run, render
@@ -68,9 +69,9 @@ def _run(options: argparse.Namespace) -> int:
         Store(options.results), sources, bundles, None if options.report_only else budget, jobs=options.jobs
     )
     made = runner.make_all(plan(quick=options.quick, seed=options.seed))
-    code = exit_code(made, has_1m="movielens-1m" in sources)
+    code = exit_code(made, has_1m=LARGE in sources)
     seconds = None if options.report_only else time.monotonic() - started
-    command = _command(quick=options.quick, seed=options.seed, has_1m="movielens-1m" in sources)
+    command = _command(quick=options.quick, seed=options.seed, has_1m=LARGE in sources)
     page = render(Run(command, options.quick, options.seed, seconds, datetime.date.today()), made)
     _write(options.page, page)
     print(f"wrote {options.page}; {sum(part.result is not None for part in made)} of {len(made)} cells are there")

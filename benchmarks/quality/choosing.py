@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.quality.cells import ROOT
+from benchmarks.quality.datasets import BY_TITLE
 from benchmarks.quality.measuring import figures_of, measure_two_tower
 from benchmarks.quality.sources import movielens_1m, movielens_100k
-from benchmarks.quality.systems import BY_TITLE
 from benchmarks.quality.tasks import validation_tasks
 from recbatch.config.load import load_config
 from recbatch.evaluation import HELDOUT_SHARE, evaluate_lists

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.quality.datasets import LARGE, SMALL, SPARSE
+
 Parameters = dict[str, Any]
 
 
@@ -63,7 +65,7 @@ class Peer:
     space: Mapping[str, Choice | LogUniform] = field(default_factory=dict)
     starts: Sequence[Parameters] = ({},)
     seeded: bool = False
-    datasets: Sequence[str] = ("movielens-100k",)
+    datasets: Sequence[str] = (SMALL,)
     labels: Mapping[str, str] = field(default_factory=dict)
     bound: bool = False
 
@@ -76,8 +78,7 @@ class Peer:
         return [*map(dict, self.starts), *drawn][:count]
 
 
-_BOTH = ("movielens-100k", "movielens-1m")
-_ALL = (*_BOTH, "sparse")
+_BOTH, _ALL = (SMALL, LARGE), (SMALL, LARGE, SPARSE)
 
 PEERS: dict[str, Peer] = {
     "popularity": Peer(
@@ -119,7 +120,7 @@ PEERS: dict[str, Peer] = {
         environment="implicit",
         space={"weighting": Choice(("cosine", "tfidf", "bm25")), "K": LogUniform(10, 800, whole=True)},
         starts=({"weighting": "cosine", "K": 100}, {"weighting": "tfidf", "K": 100}, {"weighting": "cosine", "K": 400}),
-        datasets=("movielens-100k", "sparse"),
+        datasets=(SMALL, SPARSE),
     ),
     "bpr": Peer(
         "BPR (implicit)",

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from benchmarks.quality.cells import Cell, Kind
+from benchmarks.quality.datasets import DATASETS, LARGE, SMALL, SPARSE
 from benchmarks.quality.peers import PEERS, Parameters
 from benchmarks.quality.protocols import QUICK_TRIALS, TRIALS, USES
-from benchmarks.quality.systems import BY_TITLE, IDS_ONLY, PUBLISHED, READING, SYSTEMS, TABLES, Table
+from benchmarks.quality.systems import PUBLISHED, SYSTEMS, TABLES, Table
 from recbatch.evaluation.protocols import PROTOCOLS
 
 _QUICK_PROTOCOLS = "BACD"
@@ -16,11 +17,6 @@ _QUICK_REPRODUCED = ("basic", "context-without", "context")
 _QUICK_PEERS = ("popularity", "recent-popularity", "heldout-popularity", "markov", "knn", "ials", "ease")
 _LARGE_FIRST = 3
 """Splits or seeds of MovieLens 1M that are made before the long trainings of MovieLens 100K; the others come last."""
-
-_SPARSE_REPEATS = 3
-"""Splits of the sparse world, which stands for nobody's data."""
-
-_SMALL, _LARGE, _SPARSE = "movielens-100k", "movielens-1m", "sparse"
 
 
 @dataclass(frozen=True)
@@ -44,32 +40,32 @@ def plan(*, quick: bool, seed: int) -> list[Planned]:
     """
     planned: list[Planned] = []
     for table in TABLES:
-        if table.dataset == _SMALL and table.protocol in _QUICK_PROTOCOLS:
+        if table.dataset == SMALL and table.protocol in _QUICK_PROTOCOLS:
             planned += _of_peers(table, quick=quick, seed=seed)
     for table in TABLES:
-        if table.dataset == _SMALL and (not quick or table.protocol in _QUICK_PROTOCOLS):
+        if table.dataset == SMALL and (not quick or table.protocol in _QUICK_PROTOCOLS):
             planned += _of_systems(table, quick=quick, seed=seed)
-    planned += _reproductions(_SMALL, quick=quick, seed=seed, only=_QUICK_REPRODUCED if quick else None, long=False)
+    planned += _reproductions(SMALL, quick=quick, seed=seed, only=_QUICK_REPRODUCED if quick else None, long=False)
     if not quick:
         for table in TABLES:
-            if table.protocol not in _QUICK_PROTOCOLS and table.dataset == _SMALL:
+            if table.protocol not in _QUICK_PROTOCOLS and table.dataset == SMALL:
                 planned += _of_peers(table, quick=quick, seed=seed)
         for table in TABLES:
-            if table.dataset == _SPARSE:
+            if table.dataset == SPARSE:
                 planned += [*_of_peers(table, quick=quick, seed=seed), *_of_systems(table, quick=quick, seed=seed)]
         large = _large(seed)
         planned += [part for part in large if part.cell.seed < seed + _LARGE_FIRST]
-        planned += _reproductions(_SMALL, quick=False, seed=seed, only=None, long=True)
+        planned += _reproductions(SMALL, quick=False, seed=seed, only=None, long=True)
         planned += [part for part in large if part.cell.seed >= seed + _LARGE_FIRST]
     return _without_doubles(planned)
 
 
 def _large(seed: int) -> list[Planned]:
     """MovieLens 1M: one seed of everything, searches and peers first, before the second of anything."""
-    tables = [table for table in TABLES if table.dataset == _LARGE]
+    tables = [table for table in TABLES if table.dataset == LARGE]
     found = [part for table in tables for part in _of_peers(table, quick=False, seed=seed)]
     found += [part for table in tables for part in _of_systems(table, quick=False, seed=seed)]
-    found += _reproductions(_LARGE, quick=False, seed=seed, only=None, long=False)
+    found += _reproductions(LARGE, quick=False, seed=seed, only=None, long=False)
     return sorted(found, key=lambda part: part.cell.seed)
 
 
@@ -87,7 +83,7 @@ def _searched(table: Table, *, quick: bool, seed: int) -> Iterator[Planned]:
         cell = _cell("peer", name, table.dataset, table.protocol, seed)
         if peer.space:
             trials = QUICK_TRIALS if quick else TRIALS
-            inner = USES[table.protocol].validations if table.dataset == _SMALL else 1
+            inner = USES[table.protocol].validations if DATASETS[table.dataset].inner_splits else 1
             search = replace(cell, kind="search", trials=trials, validations=inner)
             yield Planned(search)
         else:
@@ -125,13 +121,12 @@ def _reproductions(
 
 
 def _cell(kind: Kind, name: str, dataset: str, protocol: str, seed: int) -> Cell:
-    overrides = BY_TITLE if dataset == _SMALL else ()
-    return Cell(kind, name, dataset, protocol, seed, IDS_ONLY if dataset == _SPARSE else READING, overrides)
+    return Cell(kind, name, dataset, protocol, seed, DATASETS[dataset].reading, DATASETS[dataset].overrides)
 
 
 def _repeats(protocol: str, dataset: str, *, quick: bool) -> int:
-    repeats = USES[protocol].quick_repeats if quick else USES[protocol].repeats
-    return min(repeats, _SPARSE_REPEATS) if dataset == _SPARSE else repeats
+    use = USES[protocol]
+    return DATASETS[dataset].repeats(use.quick_repeats if quick else use.repeats)
 
 
 def _without_doubles(planned: list[Planned]) -> list[Planned]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmarks.quality.datasets import DATASETS
 from benchmarks.quality.environments import QUALITY
 from benchmarks.quality.figures import Figures, Line, Mean, comparisons, is_bound, label_of, verdict
 from benchmarks.quality.protocols import QUICK_TRIALS, TRIALS, USES
@@ -21,8 +22,6 @@ from benchmarks.quality.running import Made
 from benchmarks.quality.systems import TABLES
 from benchmarks.quality.targets import TARGETS
 from recbatch.evaluation import PROTOCOLS
-
-_DATASETS = {"movielens-100k": "MovieLens 100K", "movielens-1m": "MovieLens 1M", "sparse": "a sparse world"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def render(run: Run, made: Sequence[Made]) -> str:
         versions=_versions(),
         protocols=PROTOCOLS,
         uses=USES,
-        datasets=_DATASETS,
+        datasets={name: dataset.label for name, dataset in DATASETS.items()},
         verdicts=[verdict(figures, target) for target in TARGETS],
         comparisons=comparisons(figures),
         reproductions=reproductions(figures),

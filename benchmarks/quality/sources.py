@@ -1,4 +1,4 @@
-"""The datasets: where their files are and how a configuration is pointed at them.
+"""The files of :mod:`.datasets`: where their files are and how a configuration is pointed at them.
 
 MovieLens 100K is fetched (`recbatch data movielens-100k`). MovieLens 1M must be given: a folder with
 ``interactions.parquet``, ``items.parquet`` and ``users.parquet``, or GroupLens' own ``ratings.dat``, ``movies.dat`` and
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.quality.cells import ROOT
+from benchmarks.quality.datasets import LARGE, SMALL, SPARSE
 from benchmarks.quality.worlds import write_sparse_world
 from recbatch.config.load import load_config
 from recbatch.datasets import fetch
@@ -75,7 +76,7 @@ def movielens_100k() -> Source:
     """MovieLens 100K, fetched into data/ if it is not there."""
     folder = ROOT / "data" / "movielens-100k"
     fetch("movielens-100k", folder)
-    return Source("movielens-100k", folder)
+    return Source(SMALL, folder)
 
 
 def movielens_1m(given: Path, cache: Path = CACHE) -> Source:
@@ -89,14 +90,14 @@ def movielens_1m(given: Path, cache: Path = CACHE) -> Source:
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in _in_common_columns(tables).items():
         pq.write_table(table, folder / f"{name}.parquet")
-    return Source("movielens-1m", folder, unit="us")
+    return Source(LARGE, folder, unit="us")
 
 
 def sparse_world(cache: Path = CACHE) -> Source:
     """The sparse synthetic world, drawn anew under ``cache``: the same in every run."""
     folder = cache / "sparse"
     write_sparse_world(folder / "interactions.parquet")
-    return Source("sparse", folder, unit=None)
+    return Source(SPARSE, folder, unit=None)
 
 
 def _from_parquet(folder: Path) -> dict[str, pa.Table]:

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-BY_TITLE = ("inputs.interactions.columns.item_id=title", "inputs.items.id=title", "inputs.items.label=title")
-"""MovieLens 100K told apart by title: 1,664 candidates, as in the tutorials."""
+from benchmarks.quality.datasets import BY_TITLE, IDS_ONLY, LARGE, READING, SMALL, SPARSE
 
 WHOLE = ("model.training.heldout.share=0.001", "model.training.refit=false")
 """For models that are trained for a fixed number of epochs: one fit, to all training events of the split but one in a
 thousand, where a night would hold out the configuration's share, fit, and fit again for as many steps."""
-
-READING = "configs/movielens-100k.yaml"
-IDS_ONLY = "configs/quality/ids-only.yaml"
-"""The configurations whose inputs the peers' data is read with: theirs is the data of the default model. The second one
-is for data with ids only."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class System:
     label: str
     config: str
     protocols: str
-    dataset: str = "movielens-100k"
+    dataset: str = SMALL
     overrides: Sequence[str] = ()
     repeats: int | None = None
     quick: bool = True
@@ -93,13 +87,13 @@ _CONTEXT_WITHOUT = replace(
 
 SYSTEMS: dict[str, System] = {
     "default": System("recbatch, the shipped default", READING, "ABCDU", overrides=BY_TITLE),
-    "default-1m": System("recbatch, the shipped default", READING, "BC", "movielens-1m", quick=False),
-    "default-sparse": System("recbatch, the shipped default", IDS_ONLY, "B", "sparse", quick=False),
+    "default-1m": System("recbatch, the shipped default", READING, "BC", LARGE, quick=False),
+    "default-sparse": System("recbatch, the shipped default", IDS_ONLY, "B", SPARSE, quick=False),
     "next-1m": System(
         "recbatch, C's own configuration, 3 epochs",
         "configs/movielens-100k-next.yaml",
         "C",
-        "movielens-1m",
+        LARGE,
         (*WHOLE, "model.training.epochs=3"),
         quick=False,
     ),
@@ -121,7 +115,7 @@ SYSTEMS: dict[str, System] = {
         "recbatch, S's own configuration",
         "configs/movielens-1m-sequential.yaml",
         "S",
-        "movielens-1m",
+        LARGE,
         WHOLE,
         quick=False,
     ),
@@ -138,7 +132,7 @@ SYSTEMS: dict[str, System] = {
     "article": System(
         "the article's model, dense [32], 5 epochs", "configs/movielens-100k-deep.yaml", "A", overrides=WHOLE, repeats=3
     ),
-    "gru": System("sequential tutorial, GRU", "configs/movielens-1m-gru.yaml", "S", "movielens-1m", WHOLE, quick=False),
+    "gru": System("sequential tutorial, GRU", "configs/movielens-1m-gru.yaml", "S", LARGE, WHOLE, quick=False),
 }
 """Variants of the default and of A's, C's, D's and S's own configurations were compared on validation data, see
 :mod:`.choosing` and its logs; of those for U, N and I there is no such log."""
@@ -170,16 +164,16 @@ class Table:
 
 
 TABLES: tuple[Table, ...] = (
-    Table("movielens-100k", "B", ("default", "basic", "margin", "larger-margin")),
-    Table("movielens-100k", "A", ("default", "margin", "larger-margin", "basic")),
-    Table("movielens-100k", "C", ("default", "next")),
-    Table("movielens-100k", "D", ("default", "future")),
-    Table("movielens-1m", "B", ("default-1m",)),
-    Table("movielens-1m", "C", ("default-1m", "next-1m")),
-    Table("movielens-1m", "S", ("sequence", "gru")),
-    Table("sparse", "B", ("default-sparse",)),
-    Table("movielens-100k", "U", ("default", "features")),
-    Table("movielens-100k", "N", ("features",)),
-    Table("movielens-100k", "I", ("items", "items-of-default")),
+    Table(SMALL, "B", ("default", "basic", "margin", "larger-margin")),
+    Table(SMALL, "A", ("default", "margin", "larger-margin", "basic")),
+    Table(SMALL, "C", ("default", "next")),
+    Table(SMALL, "D", ("default", "future")),
+    Table(LARGE, "B", ("default-1m",)),
+    Table(LARGE, "C", ("default-1m", "next-1m")),
+    Table(LARGE, "S", ("sequence", "gru")),
+    Table(SPARSE, "B", ("default-sparse",)),
+    Table(SMALL, "U", ("default", "features")),
+    Table(SMALL, "N", ("features",)),
+    Table(SMALL, "I", ("items", "items-of-default")),
 )
 """The tables of the page, the decisive one first. The peers of :mod:`.peers` join the table of their protocol."""

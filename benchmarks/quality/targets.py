@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.quality.datasets import LARGE, SMALL, SPARSE
+
 BEST_PEER = "the best peer"
 
 
@@ -31,19 +33,17 @@ class Target:
     tried: str = ""
 
 
-_SMALL, _LARGE, _SPARSE = "movielens-100k", "movielens-1m", "sparse"
-
 TARGETS: tuple[Target, ...] = (
-    Target("margin", _SMALL, "A", "hit@100", at_least=0.418),
-    Target("default", _SMALL, "B", "ndcg@10", than=BEST_PEER, significant=True),
-    Target("default", _SMALL, "B", "hit@10", than=BEST_PEER, significant=True),
-    Target("default", _SMALL, "B", "hit@100", than=BEST_PEER, slack=0.005),
-    Target("next", _SMALL, "C", "hit@10", at_least=0.225),
-    Target("next", _SMALL, "C", "ndcg@10", at_least=0.125),
-    Target("next", _SMALL, "C", "hit@100", at_least=0.69),
+    Target("margin", SMALL, "A", "hit@100", at_least=0.418),
+    Target("default", SMALL, "B", "ndcg@10", than=BEST_PEER, significant=True),
+    Target("default", SMALL, "B", "hit@10", than=BEST_PEER, significant=True),
+    Target("default", SMALL, "B", "hit@100", than=BEST_PEER, slack=0.005),
+    Target("next", SMALL, "C", "hit@10", at_least=0.225),
+    Target("next", SMALL, "C", "ndcg@10", at_least=0.125),
+    Target("next", SMALL, "C", "hit@100", at_least=0.69),
     Target(
         "future",
-        _SMALL,
+        SMALL,
         "D",
         "hit@100",
         at_least=0.325,
@@ -51,19 +51,19 @@ TARGETS: tuple[Target, ...] = (
         "events are of users without a history, among whom a model can tell little apart: one order for all, made from "
         "the held-out events themselves, is in D's table.",
     ),
-    Target("future", _SMALL, "D", "hit@100 (users: warm)", than=BEST_PEER),
-    Target("sequence", _LARGE, "S", "hit@10", at_least=0.24),
+    Target("future", SMALL, "D", "hit@100 (users: warm)", than=BEST_PEER),
+    Target("sequence", LARGE, "S", "hit@10", at_least=0.24),
     Target(
         "sequence",
-        _LARGE,
+        LARGE,
         "S",
         "hit@100",
         at_least=0.69,
         tried="with and without the GRU and an item embedding of the history's own, a falling temperature, more "
         "dropout, more epochs, the items' features, the linear head (the log of S).",
     ),
-    Target("default-sparse", _SPARSE, "B", "ndcg@10", than="knn", significant=True),
-    Target("default-sparse", _SPARSE, "B", "ndcg@10", than=BEST_PEER, slack=0.004),
-    Target("features", _SMALL, "U", "ndcg@10", than="popularity", significant=True),
-    Target("features", _SMALL, "N", "hit@10", than="popularity", significant=True),
+    Target("default-sparse", SPARSE, "B", "ndcg@10", than="knn", significant=True),
+    Target("default-sparse", SPARSE, "B", "ndcg@10", than=BEST_PEER, slack=0.004),
+    Target("features", SMALL, "U", "ndcg@10", than="popularity", significant=True),
+    Target("features", SMALL, "N", "hit@10", than="popularity", significant=True),
 )
