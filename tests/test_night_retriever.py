@@ -41,7 +41,6 @@ def clustered_world(users: int, items: int) -> World:
 @pytest.mark.heavy
 @pytest.mark.parametrize(("layer", "users", "items"), [("brute_force", 40, 60), ("scann", 80, 240)])
 def test_the_retriever_gives_what_user2item_publishes(tmp_path: Path, layer: str, users: int, items: int) -> None:
-    # Enough to find the kinds: ScaNN looks into the nearest of its clusters only, and chance vectors have no clusters.
     training = {"min_steps": 100, "learning_rate": 0.02, "batch_size": 64, "early_stopping": None, "refit": False}
     settings = {
         "model": {"dim": 8, "training": training, "retriever": {"layer": layer, "k": 10}},
@@ -67,5 +66,5 @@ def test_the_retriever_gives_what_user2item_publishes(tmp_path: Path, layer: str
         assert swapped.mean() < 0.01
     else:
         found = [len(set(left) & set(right)) / 10 for left, right in zip(answers["ids"], published, strict=True)]
-        # ScaNN clusters anew in every build: over the very same vectors 8 of 120 builds found less than 0.9.
-        assert np.mean(found) > 0.8, "by chance it would be 0.04"
+        # It looks at all of so few items, so what its hashing ranks too low is all that it can miss.
+        assert np.mean(found) > 0.95, "by chance it would be 0.04"
