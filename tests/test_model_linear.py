@@ -11,11 +11,13 @@ from model_data import history_model, interactions, planted, small_model
 from pydantic import ValidationError
 
 from recbatch.config.models import LinearHead, Model
+from recbatch.errors import ConfigError
 from recbatch.model import TrainingData, linear
+from recbatch.model.closed_form import ItemPairs, LinearWeights, count_pairs, solve_linear
 from recbatch.model.data import Events, prepare
 from recbatch.model.features import Bags, LinearLayer
 from recbatch.model.fitting import TwoTowerFit
-from recbatch.model.linear import attach_linear, choose_linear, solve_head, solve_linear
+from recbatch.model.linear import attach_linear, choose_linear, solve_head
 from recbatch.model.towers import TowerModel
 
 DIM = 8
@@ -57,19 +59,23 @@ def all_of(num_items: int) -> np.ndarray:
     return np.ones(num_items, bool)
 
 
+def solved(settings: LinearHead, regularization: float, events: Events, eligible: np.ndarray) -> LinearWeights:
+    return solve_linear(count_pairs(events, eligible, settings.most_items), regularization, settings.rank)
+
+
 # --- solving ----------------------------------------------------------------------------------------------------------
 
 
 def test_it_is_the_ridge_regression_of_each_item_on_the_others() -> None:
     events, taken = random_events()
-    found = solve_linear(LinearHead(rank=12), 20, events, all_of(12))
+    found = solved(LinearHead(rank=12), 20, events, all_of(12))
     np.testing.assert_array_equal(found.items, np.arange(12))
     np.testing.assert_allclose(found.left @ found.right.T, by_regression(taken, 20), atol=2e-4)
 
 
 def test_a_lower_rank_gives_about_the_best_scores_of_that_rank() -> None:
     events, taken = random_events(num_items=40)
-    found = solve_linear(LinearHead(rank=10), 20, events, all_of(40))
+    found = solved(LinearHead(rank=10), 20, events, all_of(40))
     scores = taken @ by_regression(taken, 20)
     values = np.linalg.svd(scores, compute_uv=False)
     error = np.linalg.norm(taken @ found.left @ found.right.T - scores)
@@ -82,7 +88,7 @@ def test_it_is_solved_for_the_most_popular_items_that_may_have_weights() -> None
     eligible = all_of(12)
     eligible[int(taken.sum(axis=0).argmax())] = False
     counts = np.where(eligible, np.bincount(events.items, minlength=12), 0)
-    found = solve_linear(LinearHead(most_items=4, rank=6), 20, events, eligible)
+    found = solved(LinearHead(most_items=4, rank=6), 20, events, eligible)
     assert set(found.items) == set(np.argsort(-counts, kind="stable")[:4])
     assert found.left.shape == found.right.shape == (4, 4), "no coordinates that four items cannot fill"
     kept = by_regression(taken[:, found.items], 20)
@@ -91,14 +97,30 @@ def test_it_is_solved_for_the_most_popular_items_that_may_have_weights() -> None
 
 def test_twice_the_same_is_the_same() -> None:
     events, _ = random_events(num_items=30)
-    found = [solve_linear(LinearHead(rank=5), 500, events, all_of(30)) for _ in range(2)]
+    found = [solved(LinearHead(rank=5), 500, events, all_of(30)) for _ in range(2)]
     np.testing.assert_array_equal(found[0].left, found[1].left)
     np.testing.assert_array_equal(found[0].right, found[1].right)
 
 
+def test_a_large_inverse_is_made_by_halves() -> None:
+    events, taken = random_events(num_items=1100)  # more than twice as many as are inverted at once
+    found = solved(LinearHead(rank=1100), 300, events, all_of(1100))
+    wanted = taken.T @ taken + 300 * np.eye(1100)
+    inverse = np.linalg.inv(wanted)
+    np.testing.assert_allclose(found.left @ found.right.T, np.eye(1100) - inverse / np.diag(inverse), atol=1e-4)
+
+
 def test_of_no_items_there_is_nothing_to_solve() -> None:
     events, _ = random_events()
-    assert not len(solve_linear(LinearHead(), 500, events, ~all_of(12)).items)
+    pairs = count_pairs(events, ~all_of(12), 5000)
+    assert pairs.items.shape == (0,)
+    assert pairs.together.shape == (0, 0)
+
+
+def test_a_lambda_too_small_for_the_numbers_is_said() -> None:
+    always = ItemPairs(np.arange(3, dtype=np.int32), np.full((3, 3), 4, np.float32))  # the same users took all three
+    with pytest.raises(ConfigError, match=r"regularizations: 1e-20 is too small"):
+        solve_linear(always, 1e-20, 2)
 
 
 # --- in the towers ----------------------------------------------------------------------------------------------------

@@ -1,8 +1,6 @@
-"""The linear head: an item-to-item model in closed form, at low rank, beside the trained coordinates of both towers.
+"""The linear head: the item-to-item model of :mod:`.closed_form` beside the trained coordinates of both towers.
 
-``score(user, item) = sum over the user's items j of W[j, item]``, where W minimises ``|X - X W|^2 + lambda |W|^2`` with
-a zero diagonal (EASE: Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019). With ``W ~ left right'``
-that is a dot product: the user's half is the sum of the items' ``left``, the item's half is its ``right``.
+A score of it is a dot product, too: the user's half is the sum of their items' ``left``, the item's is its ``right``.
 """
 
 from __future__ import annotations
@@ -12,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from recbatch.config.models import EarlyStopping, LinearHead, Model
+from recbatch.model.closed_form import ItemPairs, LinearWeights, count_pairs, solve_linear
 from recbatch.model.data import Events
 from recbatch.model.evaluation import HeldoutEvaluation
 from recbatch.model.features import FIRST_OOV, HistoryLayer, LinearLayer
@@ -23,24 +21,7 @@ from recbatch.model.ranking import query_slices
 
 _log = logging.getLogger(__name__)
 
-_BLOCK = 1024  # users whose items are counted together at a time
 _ASKED = 512  # held-out queries that tell how far scores spread
-_OVERSAMPLED, _POWER_STEPS = 16, 3
-
-
-@dataclass(frozen=True)
-class LinearWeights:
-    """``left @ right.T`` is about W of the items ``items``.
-
-    Attributes:
-        items: int32 [m] item rows, rising; none where no item may have weights.
-        left: float32 [m, rank].
-        right: float32 [m, rank].
-    """
-
-    items: NDArray[np.int32]
-    left: NDArray[np.float32]
-    right: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -82,12 +63,13 @@ def choose_linear(model: Model, fit: TwoTowerFit, events: Events) -> LinearChoic
     if evaluation is None or not evaluation.can_ask:
         _log.warning("the linear head is left out: no held-out event can say how much it should count")
         return None
+    pairs = _pairs_of(model.linear, fit, events)
+    if not len(pairs.items):
+        _log.warning("the linear head is left out: no item with training events is in both towers' vocabularies")
+        return None
     best, kept = LinearChoice(0.0, 0.0, 0.0, fit.state.best_metrics), None
     for regularization in model.linear.regularizations:
-        weights = solve_head(model.linear, regularization, fit, events)
-        if not len(weights.items):
-            _log.warning("the linear head is left out: no item with training events is in both towers' vocabularies")
-            return None
+        weights = solve_linear(pairs, regularization, model.linear.rank)
         attach_linear(fit, weights, 1.0)
         unit = _spread(evaluation, model.dim, weights.left.shape[1])
         for share in model.linear.shares:
@@ -124,10 +106,13 @@ def attach_linear(fit: TwoTowerFit, weights: LinearWeights | None, strength: flo
 
 def solve_head(settings: LinearHead, regularization: float, fit: TwoTowerFit, events: Events) -> LinearWeights:
     """The head of a fit to ``events``, of the items that both towers know by name."""
+    return solve_linear(_pairs_of(settings, fit, events), regularization, settings.rank)
+
+
+def _pairs_of(settings: LinearHead, fit: TwoTowerFit, events: Events) -> ItemPairs:
     in_histories, ids = fit.data.history_numbers > FIRST_OOV, fit.data.items["id"].numpy()
-    return solve_linear(
-        settings, regularization, events, in_histories & (ids >= fit.candidate.learnt.layers["id"].known_from)
-    )
+    eligible = in_histories & (ids >= fit.candidate.learnt.layers["id"].known_from)
+    return count_pairs(events, eligible, settings.most_items)
 
 
 def _spread(evaluation: HeldoutEvaluation, dim: int, rank: int) -> float:
@@ -146,77 +131,3 @@ def _mean_deviation(queries: tf.Tensor, candidates: tf.Tensor) -> float:
         for part in query_slices(len(queries), len(candidates))
     ]
     return float(tf.reduce_mean(tf.concat(deviations, axis=0)))
-
-
-def solve_linear(
-    settings: LinearHead, regularization: float, events: Events, eligible: NDArray[np.bool_]
-) -> LinearWeights:
-    """W of the ``most_items`` most popular items in ``events``, at rank ``rank`` (at most the number of items).
-
-    It takes memory for four matrices of ``most_items`` squared, and time with the cube of it.
-
-    Args:
-        settings: of the head.
-        regularization: lambda.
-        events: the training events.
-        eligible: [num_items] items that may have weights.
-    """
-    counts = np.where(eligible, np.bincount(events.items, minlength=len(eligible)), 0)
-    popular = np.argsort(-counts, kind="stable")[: settings.most_items]
-    items = np.sort(popular[counts[popular] > 0]).astype(np.int32)
-    if not len(items):
-        nothing = np.zeros((0, 0), np.float32)
-        return LinearWeights(items, nothing, nothing)
-    together = _together(events, items, len(eligible))
-    weights = _closed_form(together, regularization)
-    return LinearWeights(items, *_low_rank(weights, together, min(settings.rank, len(items))))
-
-
-def _together(events: Events, items: NDArray[np.int32], num_items: int) -> NDArray[np.float32]:
-    """[m, m] how many users took both of two of the ``items``."""
-    place = np.full(num_items, -1, np.int64)
-    place[items] = np.arange(len(items))
-    width, known = len(items), place[events.items] >= 0
-    pairs = np.unique(events.users[known].astype(np.int64) * width + place[events.items[known]])
-    users, places = np.divmod(pairs, width)
-    total = tf.zeros([width, width])
-    for start in range(0, int(users.max()) + 1, _BLOCK):
-        low, high = np.searchsorted(users, [start, start + _BLOCK])
-        rows = np.stack([users[low:high] - start, places[low:high]], axis=1)
-        taken = tf.SparseTensor(rows, tf.ones(len(rows)), [_BLOCK, width])
-        total += tf.sparse.sparse_dense_matmul(taken, tf.sparse.to_dense(taken), adjoint_a=True)
-    return total.numpy()
-
-
-def _closed_form(together: NDArray[np.float32], regularization: float) -> NDArray[np.float32]:
-    """W [m, m] (Steck, eq. 8): ``-P / diag(P)`` with a zero diagonal, for ``P = (X'X + lambda I)^-1``."""
-    diagonal = np.diag_indices(len(together))
-    ridge = together.copy()
-    ridge[diagonal] += regularization
-    weights: NDArray[np.float32] = np.linalg.inv(ridge)
-    weights /= -np.diag(weights).copy()
-    weights[diagonal] = 0.0
-    return weights
-
-
-def _low_rank(
-    weights: NDArray[np.float32], together: NDArray[np.float32], rank: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(left, right) [m, rank], whose product gives about the best scores ``X W`` that one of that rank can give.
-
-    What is kept of W is not what is large in it but what is large in the scores of the users that there are: reduced-
-    rank regression (Izenman, Journal of Multivariate Analysis 1975). ``right`` are the first eigenvectors of ``W' X'X
-    W``, found by randomised subspace iteration (Halko, Martinsson and Tropp, SIAM Review 2011, algorithm 4.4), as a
-    whole decomposition takes far longer than to solve for W; ``left`` is W times them. A coordinate is scaled to be as
-    long in one as in the other, for users and items are compared among themselves, too.
-    """
-    random = np.random.default_rng(0).normal(size=(len(weights), min(rank + _OVERSAMPLED, len(weights))))
-    basis = random.astype(np.float32)
-    for _ in range(_POWER_STEPS + 1):
-        basis = np.linalg.qr(weights.T @ (together @ (weights @ basis)))[0]
-    scored = weights @ basis
-    energies, turned = np.linalg.eigh(scored.T @ (together @ scored))
-    largest = np.argsort(-energies, kind="stable")[:rank]
-    left, right = scored @ turned[:, largest], basis @ turned[:, largest]
-    root = np.sqrt(np.maximum(np.linalg.norm(left, axis=0), np.finfo(np.float32).tiny))
-    return (left / root).astype(np.float32), (right * root).astype(np.float32)
