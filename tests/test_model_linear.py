@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from recbatch.config.models import LinearHead, Model
 from recbatch.errors import ConfigError
 from recbatch.model import TrainingData, linear
-from recbatch.model.closed_form import ItemPairs, LinearWeights, count_pairs, solve_linear
+from recbatch.model.closed_form import ItemPairs, LinearWeights, count_pairs, score_others, solve_linear
 from recbatch.model.data import Events, prepare
 from recbatch.model.features import Bags, LinearLayer
 from recbatch.model.fitting import TwoTowerFit
@@ -33,7 +33,7 @@ def by_regression(taken: np.ndarray, regularization: float) -> np.ndarray:
     return weights
 
 
-def random_events(num_users: int = 1500, num_items: int = 12) -> tuple[Events, np.ndarray]:
+def random_events(num_users: int = 5000, num_items: int = 12) -> tuple[Events, np.ndarray]:
     """Some of them twice, and more users than are counted at a time."""
     random = np.random.default_rng(0)
     taken = (random.random((num_users, num_items)) < random.random(num_items) * 0.6).astype(np.float64)
@@ -121,6 +121,31 @@ def test_a_lambda_too_small_for_the_numbers_is_said() -> None:
     always = ItemPairs(np.arange(3, dtype=np.int32), np.full((3, 3), 4, np.float32))  # the same users took all three
     with pytest.raises(ConfigError, match=r"regularizations: 1e-20 is too small"):
         solve_linear(always, 1e-20, 2)
+
+
+def test_the_other_items_are_regressed_on_the_users_halves() -> None:
+    events, taken = random_events(num_items=30)
+    eligible = all_of(30)
+    eligible[3] = False
+    first = solved(LinearHead(most_items=10, rank=6), 20, events, eligible)
+    found = score_others(first, events, eligible)
+    np.testing.assert_array_equal(found.scored[:10], first.items)
+    assert sorted(found.scored) == [item for item in range(30) if item != 3]
+    np.testing.assert_array_equal(found.right[:10], first.right)
+    queries = taken[:, first.items] @ first.left
+    energy = queries.T @ queries
+    wanted = np.linalg.solve(
+        energy + 0.01 * np.trace(energy) / 6 * np.eye(6), queries.T @ taken[:, found.scored[10:]]
+    ).T
+    np.testing.assert_allclose(found.right[10:], wanted, rtol=2e-3, atol=1e-4)
+
+
+def test_where_no_items_go_together_there_is_nothing_to_say() -> None:
+    alone = events_of_rows(np.arange(40), np.arange(40) % 8, np.eye(8)[np.arange(40) % 8])
+    found = score_others(solved(LinearHead(most_items=5, rank=4), 20, alone, all_of(8)), alone, all_of(8))
+    assert found.right.shape == (8, 4)
+    assert np.isfinite(found.right).all()
+    np.testing.assert_allclose(found.left @ found.right.T, 0, atol=1e-6)
 
 
 # --- in the towers ----------------------------------------------------------------------------------------------------

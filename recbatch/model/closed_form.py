@@ -1,5 +1,8 @@
 """The linear item-to-item model in closed form: from events to weights at low rank.
 
+The time for it grows with the cube of the items, so it is solved for the most popular ones. The others are given scores
+by a regression on what it makes of a user.
+
 ``score(user, item) = sum over the user's items j of W[j, item]``, where W minimises ``|X - X W|^2 + lambda |W|^2`` with
 a zero diagonal (EASE: Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019). X [users, items] is 1
 where a user took an item. With ``P = (X'X + lambda I)^-1`` it is ``W = I - P diag(1 / diag(P))`` (his equation 8).
@@ -7,6 +10,7 @@ where a user took an item. With ``P = (X'X + lambda I)^-1`` it is ``W = I - P di
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +20,11 @@ from numpy.typing import NDArray
 from recbatch.errors import ConfigError
 from recbatch.model.data import Events
 
-_BLOCK = 1024  # users whose items are counted together at a time
+_COUNTED, _SCORED = 4096, 65_536  # users whose items are counted, or scored, together at a time
 _TRIANGLE = 512  # rows of a triangular matrix that are inverted at once
 _OVERSAMPLED, _POWER_STEPS = 16, 3
+_TINY = 1e-12
+_RIDGE = 0.01  # of the regression for the other items, as a share of a coordinate's mean energy
 
 
 @dataclass(frozen=True)
@@ -36,16 +42,18 @@ class ItemPairs:
 
 @dataclass(frozen=True)
 class LinearWeights:
-    """``left @ right.T`` is about W of the items ``items``.
+    """Halves of a score: the sum of the ``left`` of what a user took, times the ``right`` of an item.
 
     Attributes:
         items: int32 [m] item rows, rising.
         left: float32 [m, rank].
-        right: float32 [m, rank].
+        scored: int32 [n] item rows, the first m of them ``items``.
+        right: float32 [n, rank].
     """
 
     items: NDArray[np.int32]
     left: NDArray[np.float32]
+    scored: NDArray[np.int32]
     right: NDArray[np.float32]
 
 
@@ -60,18 +68,23 @@ def count_pairs(events: Events, eligible: NDArray[np.bool_], most_items: int) ->
     counts = np.where(eligible, np.bincount(events.items, minlength=len(eligible)), 0)
     popular = np.argsort(-counts, kind="stable")[:most_items]
     items = np.sort(popular[counts[popular] > 0]).astype(np.int32)
-    place = np.full(len(eligible), -1, np.int64)
+    together = np.zeros((len(items), len(items)), np.float32)
+    for taken in _taken(events, items, len(eligible), _COUNTED):
+        together += tf.sparse.sparse_dense_matmul(taken, tf.sparse.to_dense(taken), adjoint_a=True).numpy()
+    return ItemPairs(items, together)
+
+
+def _taken(events: Events, items: NDArray[np.int32], num_items: int, users: int) -> Iterator[tf.SparseTensor]:
+    """[users, len(items)] which of the items each of the next so many users took: 1."""
+    place, width = np.full(num_items, -1, np.int64), max(1, len(items))
     place[items] = np.arange(len(items))
-    width, known = len(items), place[events.items] >= 0
-    pairs = np.unique(events.users[known].astype(np.int64) * max(1, width) + place[events.items[known]])
-    users, places = np.divmod(pairs, max(1, width))
-    total = tf.zeros([width, width])
-    for start in range(0, int(users.max(initial=-1)) + 1, _BLOCK):
-        low, high = np.searchsorted(users, [start, start + _BLOCK])
-        rows = np.stack([users[low:high] - start, places[low:high]], axis=1)
-        taken = tf.SparseTensor(rows, tf.ones(len(rows)), [_BLOCK, width])
-        total += tf.sparse.sparse_dense_matmul(taken, tf.sparse.to_dense(taken), adjoint_a=True)
-    return ItemPairs(items, total.numpy())
+    known = place[events.items] >= 0
+    pairs = np.unique(events.users[known].astype(np.int64) * width + place[events.items[known]])
+    rows, places = np.divmod(pairs, width)
+    for start in range(0, int(events.users.max(initial=-1)) + 1, users):
+        low, high = np.searchsorted(rows, [start, start + users])
+        where = np.stack([rows[low:high] - start, places[low:high]], axis=1)
+        yield tf.SparseTensor(where, tf.ones(len(where)), [users, len(items)])
 
 
 def solve_linear(pairs: ItemPairs, regularization: float, rank: int) -> LinearWeights:
@@ -103,8 +116,42 @@ def solve_linear(pairs: ItemPairs, regularization: float, rank: int) -> LinearWe
     energies, turned = np.linalg.eigh(scored.T @ (together @ scored))
     largest = np.argsort(-energies, kind="stable")[:rank]
     left, right = scored @ turned[:, largest], basis @ turned[:, largest]
-    scale = np.sqrt(np.maximum(np.linalg.norm(left, axis=0), np.finfo(np.float32).tiny))
-    return LinearWeights(pairs.items, (left / scale).astype(np.float32), (right * scale).astype(np.float32))
+    scale = np.sqrt(np.maximum(np.linalg.norm(left, axis=0), _TINY))
+    left, right = (left / scale).astype(np.float32), (right * scale).astype(np.float32)
+    return LinearWeights(pairs.items, left, pairs.items, right)
+
+
+def score_others(weights: LinearWeights, events: Events, eligible: NDArray[np.bool_]) -> LinearWeights:
+    """Give the other items a ``right``, too: of the ridge regression of who took them on the users' halves.
+
+    Without it they score 0 where those that the model is solved for score more, and a catalog's tail is never seen.
+    They stay without a ``left``: what a user took of them says nothing here.
+
+    Args:
+        weights: of the most popular items.
+        events: the training events.
+        eligible: [num_items] items that may be scored; those without an event are not.
+    """
+    scored = eligible & (np.bincount(events.items, minlength=len(eligible)) > 0)
+    scored[weights.items] = False
+    others = np.flatnonzero(scored).astype(np.int32)
+    if not len(others):
+        return weights
+    rank = weights.left.shape[1]
+    energy, seen = np.zeros((rank, rank), np.float32), np.zeros((len(others), rank), np.float32)
+    blocks = (_taken(events, items, len(eligible), _SCORED) for items in (weights.items, others))
+    for taken, asked in zip(*blocks, strict=True):
+        queries = tf.sparse.sparse_dense_matmul(taken, weights.left)
+        energy += tf.matmul(queries, queries, transpose_a=True).numpy()
+        seen += tf.sparse.sparse_dense_matmul(asked, queries, adjoint_a=True).numpy()
+    energy[np.diag_indices(rank)] += _RIDGE * np.trace(energy) / rank + _TINY  # which is all where no items go together
+    right = np.linalg.solve(energy, seen.T).T.astype(np.float32)
+    return LinearWeights(
+        weights.items,
+        weights.left,
+        np.concatenate([weights.items, others]),
+        np.concatenate([weights.right, right]),
+    )
 
 
 def _weighted(

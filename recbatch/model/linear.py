@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from recbatch.config.models import EarlyStopping, LinearHead, Model
-from recbatch.model.closed_form import ItemPairs, LinearWeights, count_pairs, solve_linear
+from recbatch.model.closed_form import LinearWeights, count_pairs, score_others, solve_linear
 from recbatch.model.data import Events
 from recbatch.model.evaluation import HeldoutEvaluation
 from recbatch.model.features import FIRST_OOV, HistoryLayer, LinearLayer
@@ -63,13 +64,14 @@ def choose_linear(model: Model, fit: TwoTowerFit, events: Events) -> LinearChoic
     if evaluation is None or not evaluation.can_ask:
         _log.warning("the linear head is left out: no held-out event can say how much it should count")
         return None
-    pairs = _pairs_of(model.linear, fit, events)
+    eligible = _eligible(fit)
+    pairs = count_pairs(events, eligible, model.linear.most_items)
     if not len(pairs.items):
         _log.warning("the linear head is left out: no item with training events is in both towers' vocabularies")
         return None
     best, kept = LinearChoice(0.0, 0.0, 0.0, fit.state.best_metrics), None
     for regularization in model.linear.regularizations:
-        weights = solve_linear(pairs, regularization, model.linear.rank)
+        weights = score_others(solve_linear(pairs, regularization, model.linear.rank), events, eligible)
         attach_linear(fit, weights, 1.0)
         unit = _spread(evaluation, model.dim, weights.left.shape[1])
         for share in model.linear.shares:
@@ -95,7 +97,7 @@ def attach_linear(fit: TwoTowerFit, weights: LinearWeights | None, strength: flo
     fit.query.linear = fit.candidate.linear = None
     if weights is None:
         return
-    numbers, ids = fit.data.history_numbers[weights.items], fit.data.items["id"].numpy()[weights.items]
+    numbers, ids = fit.data.history_numbers[weights.items], fit.data.items["id"].numpy()[weights.scored]
     root = np.float32(strength**0.5)
     # All history layers of a tower have one vocabulary.
     history = next(layer for layer in fit.query.learnt.layers.values() if isinstance(layer, HistoryLayer))
@@ -106,13 +108,15 @@ def attach_linear(fit: TwoTowerFit, weights: LinearWeights | None, strength: flo
 
 def solve_head(settings: LinearHead, regularization: float, fit: TwoTowerFit, events: Events) -> LinearWeights:
     """The head of a fit to ``events``, of the items that both towers know by name."""
-    return solve_linear(_pairs_of(settings, fit, events), regularization, settings.rank)
+    eligible = _eligible(fit)
+    pairs = count_pairs(events, eligible, settings.most_items)
+    return score_others(solve_linear(pairs, regularization, settings.rank), events, eligible)
 
 
-def _pairs_of(settings: LinearHead, fit: TwoTowerFit, events: Events) -> ItemPairs:
+def _eligible(fit: TwoTowerFit) -> NDArray[np.bool_]:
+    """[num_items] items that both towers know by name."""
     in_histories, ids = fit.data.history_numbers > FIRST_OOV, fit.data.items["id"].numpy()
-    eligible = in_histories & (ids >= fit.candidate.learnt.layers["id"].known_from)
-    return count_pairs(events, eligible, settings.most_items)
+    return in_histories & (ids >= fit.candidate.learnt.layers["id"].known_from)
 
 
 def _spread(evaluation: HeldoutEvaluation, dim: int, rank: int) -> float:

@@ -26,7 +26,7 @@ class LinearLayer(keras.layers.Layer):
     def __init__(self, count: int, numbers: NDArray[np.integer], weights: NDArray[np.float32], *, of_ids: bool) -> None:
         super().__init__()
         self.width, self._of_ids = weights.shape[1], of_ids
-        # Of millions of items a few thousand have weights: the large array is one of whole numbers.
+        # Of millions of items a few thousand have weights in histories: the large array there is one of whole numbers.
         self.places = self.add_weight("places", [count], tf.int32, initializer="zeros", trainable=False)
         self.table = self.add_weight("table", [1 + len(weights), self.width], initializer="zeros", trainable=False)
         places = np.zeros(count, np.int32)
