@@ -99,9 +99,9 @@ class LinearHead(Section):
     regularizations: list[Annotated[float, Field(gt=0)]] = Field([500.0, 100.0], min_length=1)
     """Lambdas of the ridge regression, counted in users: the greater it is, the less a few users who took the same two
     items say. Each is solved for, and the one that ranks the held-out events best is taken."""
-    most_items: int = Field(5000, gt=1)
-    """It is solved for so many of the most popular items (in time that grows with the cube of it); to the others it
-    says nothing."""
-    shares: list[Annotated[float, Field(gt=0)]] = [0.125, 0.25, 0.5, 1.0]
+    most_items: int = Field(10_000, gt=1)
+    """It is solved for so many of the most popular items, in time that grows with the cube of it and memory that grows
+    with the square. The others are scored by a regression on what these say of a user."""
+    shares: list[Annotated[float, Field(gt=0)]] = [0.0625, 0.125, 0.25, 0.5, 1.0]
     """How much its scores may count, as a share of how far the towers' scores spread; the one that ranks the held-out
     events best is taken, or none of them if the towers alone rank better."""
