@@ -125,6 +125,7 @@ def wait_for(there: Callable[[], bool], process: ForkServerProcess, seconds: flo
 
 def _run(words: list[str], log: Path, prepare: Callable[..., None] | None, args: tuple[Any, ...]) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs without one
     with log.open("w") as stream, redirect_stderr(stream):
         if prepare is not None:
             prepare(*args)
