@@ -111,7 +111,7 @@ def solve_linear(pairs: ItemPairs, regularization: float, rank: int) -> LinearWe
     basis = random.astype(np.float32)
     for _ in range(_POWER_STEPS + 1):
         seen = together @ _weighted(root, diagonal, basis)
-        basis = np.linalg.qr(seen - root.T @ (root @ seen) / diagonal)[0]  # W' seen
+        basis = np.linalg.qr(seen - _inverted(root, seen) / diagonal)[0]  # W' seen
     scored = _weighted(root, diagonal, basis)
     energies, turned = np.linalg.eigh(scored.T @ (together @ scored))
     largest = np.argsort(-energies, kind="stable")[:rank]
@@ -158,7 +158,12 @@ def _weighted(
     root: NDArray[np.float32], diagonal: NDArray[np.float32], vectors: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """``W @ vectors``: W itself is never made."""
-    return vectors - root.T @ (root @ (vectors / diagonal))
+    return vectors - _inverted(root, vectors / diagonal)
+
+
+def _inverted(root: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``P @ vectors``, of the inverse's root."""
+    return root.T @ (root @ vectors)
 
 
 def _inverse_root(together: NDArray[np.float32], regularization: float) -> NDArray[np.float32]:
