@@ -5,7 +5,20 @@ from __future__ import annotations
 import apache_beam as beam
 
 from recbatch.night import Plan, TrainingJob
-from recbatch.transforms import Do, Embed, Index, Profiles, Search, audit_vectors, clean, cut, finish, fit, sample
+from recbatch.transforms import (
+    Do,
+    Embed,
+    Index,
+    Profiles,
+    Search,
+    audit_vectors,
+    clean,
+    cut,
+    cut_shards,
+    finish,
+    fit,
+    sample,
+)
 from recbatch.work.training import train_job
 
 
@@ -30,10 +43,11 @@ def build(root: beam.Pipeline, plan: Plan) -> beam.PCollection[str]:
     for vectors in night.sets:
         embeddings[vectors.name] = profiles[vectors.entity] | f"Embed {vectors.name}" >> Embed(night, vectors, bundle)
         audits.append(audit_vectors(night, vectors, embeddings[vectors.name]))
+    shards = cut_shards(night, embeddings)
     for job in night.jobs:
-        queries, candidates = embeddings[job.queries.name], embeddings[job.candidates.name]
-        indexes[job.name] = candidates | f"Index {job.name}" >> Index(night, job, queries)
-        audits.append(queries | f"Search {job.name}" >> Search(night, job, indexes[job.name], candidates))
+        sides = embeddings[job.queries.name], embeddings[job.candidates.name]
+        indexes[job.name] = shards | f"Index {job.name}" >> Index(night, job, *sides)
+        audits.append(indexes[job.name] | f"Search {job.name}" >> Search(night, job, *sides))
 
     return finish(plan, samples, cleaned, profiles, embeddings, indexes, audits)
 

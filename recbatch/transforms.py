@@ -17,10 +17,10 @@ from apache_beam.pvalue import AsList, AsSingleton, TaggedOutput
 from apache_beam.typehints.decorators import IOTypeHints
 
 from recbatch.config.models import Entity
-from recbatch.night import BundleRef, EmbeddingSet, Night, Plan, TableJob
+from recbatch.night import BundleRef, EmbeddingSet, Night, Plan, Shard, Shards, TableJob
 from recbatch.run import recorded
-from recbatch.work import auditing, embedding, indexing, inputs, publish, search, training
-from recbatch.work.items import Cuts, IndexRef, PartAudit, RangePart, SlicePart, SliceSample
+from recbatch.work import auditing, embedding, indexing, inputs, merging, publish, search, shards, training
+from recbatch.work.items import Cuts, IndexRef, PartAudit, RangePart, ShardAudit, ShardPart, SlicePart, SliceSample
 
 NAMESPACE = "recbatch"
 
@@ -53,7 +53,7 @@ class Do(beam.DoFn):
 
 def count(step: str, result: Any) -> None:
     """Count a finished work item on its edge."""
-    part = result.part if isinstance(result, SlicePart | RangePart) else None
+    part = result.part if isinstance(result, SlicePart | RangePart | ShardPart) else None
     if part is not None:
         Metrics.counter(NAMESPACE, f"{step}_parts_{'made' if part.made else 'found'}").inc()
         Metrics.counter(NAMESPACE, f"{step}_rows").inc(part.rows)
@@ -175,49 +175,73 @@ class TowerHandler(ModelHandler[RangePart, RangePart, embedding.LazyTower]):
 
 
 class Index(beam.PTransform):
-    """Candidates' embedding parts -> the reference of their index (one element), built once."""
+    """The night's shards -> the references of a table's indexes, one for each shard of its candidates."""
 
-    def __init__(self, night: Night, job: TableJob, queries: beam.PCollection[RangePart]):
+    def __init__(
+        self,
+        night: Night,
+        job: TableJob,
+        queries: beam.PCollection[RangePart],
+        candidates: beam.PCollection[RangePart],
+    ):
         super().__init__()
         self._night = night
         self._job = job
-        self._queries = queries
+        self._side = AsList(candidates), AsList(queries)
 
-    def expand(self, candidates: beam.PCollection[RangePart]) -> beam.PCollection[IndexRef]:
-        make = indexing.Index(self._job)
-        return once(candidates.pipeline, self._night, "index", make, AsList(candidates), AsList(self._queries))
+    def expand(self, shards: beam.PCollection[Shards]) -> beam.PCollection[IndexRef]:
+        return (
+            shards
+            | "Shards" >> beam.FlatMap(_shards_of, self._job.name)
+            | "Spread" >> beam.Reshuffle()
+            | do(self._night, "index", indexing.Index(self._job), *self._side)
+        )
 
 
 class Search(beam.PTransform):
-    """Queries' embedding parts -> audits of the table's parts.
+    """Indexes -> audits of the table's parts, shard by shard.
 
-    A part is audited from storage as soon as it is there; when all are, a table whose index found too little is
-    searched again exactly.
+    What a range of queries finds in a shard is audited from storage as soon as it is there, and with that of the other
+    shards becomes the range's part of the table. When all are there, a table whose index found too little is searched
+    again exactly.
     """
 
     def __init__(
         self,
         night: Night,
         job: TableJob,
-        index: beam.PCollection[IndexRef],
+        queries: beam.PCollection[RangePart],
         candidates: beam.PCollection[RangePart],
     ):
         super().__init__()
         self._night = night
         self._job = job
-        self._index = index
-        self._candidates = candidates
+        self._queries = AsList(queries)
+        self._candidates = AsList(candidates)
 
-    def expand(self, queries: beam.PCollection[RangePart]) -> beam.PCollection[PartAudit]:
+    def expand(self, indexes: beam.PCollection[IndexRef]) -> beam.PCollection[PartAudit]:
         night, job = self._night, self._job
-        side = AsSingleton(self._index), AsList(self._candidates)
         audits = (
-            queries
+            indexes
+            | "Lanes" >> beam.FlatMap(shards.lanes, self._queries)
             | "Spread" >> beam.Reshuffle()
-            | do(night, "search", search.Search(job, count_load), *side)
-            | do(night, "audit", auditing.AuditTable(job, count_load), *side)
+            | "Ranges of a lane" >> beam.FlatMap(iter)
+            | do(night, "search", search.Search(job, count_load), self._candidates)
+            | do(night, "audit", auditing.AuditShard(job, count_load), self._candidates)
+            | "By range" >> beam.Map(_by_range).with_output_types(tuple[int, ShardAudit])
+            | "Bring shards together" >> beam.GroupByKey()
+            | do(night, "merge", merging.Merge(job))
         )
-        return audits | do(night, "settle", auditing.Settle(job, count_load), *side, AsList(audits))
+        settle = merging.Settle(job, count_load)
+        return audits | do(night, "settle", settle, AsList(indexes), self._candidates, AsList(audits))
+
+
+def _shards_of(shards: Shards, table: str) -> Sequence[Shard]:
+    return shards.of(table)
+
+
+def _by_range(audit: ShardAudit) -> tuple[int, ShardAudit]:
+    return audit.number, audit
 
 
 def count_load(index: str) -> None:
@@ -249,6 +273,13 @@ def fit(plan: Plan, cuts: beam.PCollection[Cuts]) -> beam.PCollection[BundleRef]
     """The model bundle (one element); trained unless it is there. Waits for the cuts: bad input fails first."""
     train = Do(plan.night.uri, "train", training.train_night)
     return cuts.pipeline | "Plan of train" >> beam.Create([plan]) | "train" >> beam.ParDo(train, AsSingleton(cuts))
+
+
+def cut_shards(night: Night, embeddings: Mapping[str, beam.PCollection[RangePart]]) -> beam.PCollection[Shards]:
+    """The shards of every table's candidates (one element), when all vectors are there."""
+    parts = list(embeddings.values())
+    every = parts | "All vectors" >> beam.Flatten()
+    return once(parts[0].pipeline, night, "shards", shards.cut_shards, AsList(every))
 
 
 def audit_vectors(

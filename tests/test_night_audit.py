@@ -54,7 +54,13 @@ def audited(rows: list[tuple[str, int, str, float]]) -> list[str]:
     ordinals = np.concatenate([np.array(ordinals, np.int32) for ordinals in EXCLUDED.values()])
     return list(
         audit_top_k(
-            table, table="user2user", k=3, queries=QUERIES, candidates=CANDIDATES, offsets=offsets, ordinals=ordinals
+            table,
+            table="user2user",
+            queries=QUERIES,
+            candidates=CANDIDATES,
+            offsets=offsets,
+            ordinals=ordinals,
+            wanted=np.minimum(3, len(CANDIDATES) - np.diff(offsets)),
         )
     )
 
@@ -98,11 +104,11 @@ def test_the_audit_of_a_table_finds_other_columns() -> None:
     found = audit_top_k(
         pa.table({"user_id": ["a"]}),
         table="user2user",
-        k=3,
         queries=QUERIES[:0],
         candidates=CANDIDATES,
         offsets=nothing,
         ordinals=nothing.astype(np.int32)[:0],
+        wanted=nothing[:0],
     )
     assert "are not those of schema user2user" in "".join(found)
 

@@ -73,6 +73,9 @@ class Index(Section):
     kind: Literal["auto", "exact", "scann"] = "auto"
     """`exact` compares with every candidate, `scann` uses an approximate index that keeps each table's `min_recall`,
     `auto` takes whichever is cheaper."""
+    memory_gib: float = Field(4.0, gt=0)
+    """Memory of one worker for candidates and their indexes, in GiB, all tables together. Candidates that need more are
+    cut into shards, which are searched one after the other; the tables' rows stay the best of all candidates."""
 
 
 class Gate(Section):

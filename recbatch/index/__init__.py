@@ -5,7 +5,7 @@ Plain functions without Beam or TensorFlow; ScaNN is imported on the first build
 
 from recbatch.index.build import build_index, index_checksum
 from recbatch.index.cache import DEFAULT_BUDGET, SearcherCache
-from recbatch.index.parameters import MIN_CANDIDATES, IndexParameters, SearchParameters
+from recbatch.index.parameters import MIN_CANDIDATES, IndexParameters, SearchParameters, candidate_bytes
 from recbatch.index.searcher import Searcher, load_index
 from recbatch.index.vectors import MAX_NORM, Candidates, Similarity, Validity, classify, prepare
 
@@ -21,6 +21,7 @@ __all__ = [
     "Similarity",
     "Validity",
     "build_index",
+    "candidate_bytes",
     "classify",
     "index_checksum",
     "load_index",

@@ -8,6 +8,16 @@ from dataclasses import dataclass
 MIN_CANDIDATES = 1_000
 """Fewer candidates than this are always searched exactly; far above the sizes that ScaNN refuses (under 16)."""
 
+_ID_BYTES = 32
+
+
+def candidate_bytes(width: int) -> int:
+    """Memory of one candidate of so many columns, about, while its index is being built: when it takes the most.
+
+    The id; the prepared row and ScaNN's copy of it; and of the index the bfloat16 row and half a byte for each code.
+    """
+    return _ID_BYTES + 2 * 4 * width + 2 * width + width // 4
+
 
 @dataclass(frozen=True)
 class IndexParameters:

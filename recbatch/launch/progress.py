@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recbatch import storage
-from recbatch.night import Plan, Ranges
+from recbatch.night import Plan, Ranges, Shards
 from recbatch.run import Progress
 
 
@@ -21,8 +21,15 @@ def parts_there(plan: Plan) -> Progress:
     for vectors in night.sets:
         there = _count(night.path("2_embeddings", vectors.name))
         progress[vectors.name] = (there, ranges.count(vectors.entity))
+    try:
+        shards = Shards.load(night.shards_uri)
+    except FileNotFoundError:
+        shards = None
     for job in night.jobs:
-        progress[job.name] = (_count(night.path("4_tables", job.name)), ranges.count(job.queries.entity))
+        folders = [night.path("4_tables", job.name)]
+        of = () if shards is None else shards.of(job.name)
+        folders += [night.shard_parts_uri(job, shard) for shard in of if not shard.alone]
+        progress[job.name] = sum(map(_count, folders)), len(folders) * ranges.count(job.queries.entity)
     return progress
 
 

@@ -52,6 +52,10 @@ class Neighbours:
         """Replace the ``rows`` by those of ``part``."""
         self.ordinals[rows], self.scores[rows], self.counts[rows] = part.ordinals, part.scores, part.counts
 
+    def shifted(self, first: int) -> Neighbours:
+        """The same with ordinals that count from ``first`` on, as those of a shard do in the whole candidate set."""
+        return Neighbours(np.where(self.ordinals < 0, -1, self.ordinals + np.int32(first)), self.scores, self.counts)
+
 
 def score(queries: FloatMatrix, candidates: Candidates, ordinals: Ordinals) -> Scores:
     """Scores of the prepared queries [m, width] with their candidates ``ordinals`` [m, s]; float32 [m, s].

@@ -7,6 +7,7 @@ from recbatch.night.last import LastNight
 from recbatch.night.night import Night
 from recbatch.night.plan import Plan
 from recbatch.night.ranges import Ranges
+from recbatch.night.shards import Shard, Shards
 from recbatch.night.training import TrainingJob
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Night",
     "Plan",
     "Ranges",
+    "Shard",
+    "Shards",
     "TableJob",
     "TowerName",
     "TrainingJob",

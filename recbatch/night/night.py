@@ -11,6 +11,7 @@ from recbatch.config.models import Config, Entity
 from recbatch.interactions import ReadSpec, Slice, SourceName
 from recbatch.night.jobs import BundleRef, EmbeddingSet, TableJob
 from recbatch.night.last import LastNight
+from recbatch.night.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class Night:
         return self.path("plan.json")
 
     @property
+    def shards_uri(self) -> str:
+        """The shards of every table's candidates, made when all vectors are there."""
+        return self.path("shards.json")
+
+    @property
     def gate_uri(self) -> str:
         """The verdict of the model gate, made by the first work item that has the bundle."""
         return self.path("gate.json")
@@ -95,13 +101,28 @@ class Night:
         """The vectors of one range."""
         return self.path("2_embeddings", vectors.name, part_name(number))
 
-    def index_uri(self, job: TableJob) -> str:
-        """The folder of a table's index."""
-        return self.path("3_indexes", job.name)
+    def index_uri(self, job: TableJob, shard: Shard) -> str:
+        """The folder of the index of one shard of a table's candidates."""
+        return self.path("3_indexes", job.name, f"shard-{shard.number:05d}")
 
-    def table_uri(self, job: TableJob, number: int) -> str:
-        """The rows of one range of a table's queries."""
-        return self.path("4_tables", job.name, part_name(number))
+    def table_uri(self, job: TableJob, number: int, *, exactly: bool = False) -> str:
+        """The rows of one range of a table's queries; ``exactly``: of those that are searched again."""
+        return self.path("4_tables", _table_folder(job, exactly), part_name(number))
+
+    def shard_part_uri(self, job: TableJob, shard: Shard, number: int, *, exactly: bool = False) -> str:
+        """What one range of queries found in one shard: where there is one alone, the table's own part."""
+        if shard.alone:
+            return self.table_uri(job, number, exactly=exactly)
+        folder = self.shard_parts_uri(job, shard, exactly=exactly)
+        return storage.join(folder, part_name(number))
+
+    def shard_parts_uri(self, job: TableJob, shard: Shard, *, exactly: bool = False) -> str:
+        """The folder of what the queries found in one of several shards."""
+        return self.path("4_shards", _table_folder(job, exactly), f"shard-{shard.number:05d}")
+
+
+def _table_folder(job: TableJob, exactly: bool) -> str:
+    return f"{job.name}-exact" if exactly else job.name
 
 
 def part_name(number: int) -> str:

@@ -26,22 +26,22 @@ def audit_top_k(
     rows: pa.Table,
     *,
     table: str,
-    k: int,
     queries: pa.Array,
     candidates: pa.Array,
     offsets: npt.NDArray[np.int64],
     ordinals: npt.NDArray[np.int32],
+    wanted: npt.NDArray[np.int64],
 ) -> Iterator[str]:
     """What is wrong with a part of a top-k table, as sentences.
 
     Args:
         rows: the part.
         table: name of its schema.
-        k: rows asked for per query.
-        queries: ids of the part's queries in order, ``[m]``; each must have min(k, eligible) rows.
+        queries: ids of the part's queries in order, ``[m]``.
         candidates: ids of all candidates in order, ``[n]``.
         offsets: ``[m + 1]``, where each query's excluded candidates begin in ``ordinals``.
         ordinals: excluded candidates, sorted and unique within a query; the query itself among them where excluded.
+        wanted: ``[m]``, the rows that each query must have: min(k, eligible).
     """
     if not rows.schema.equals(arrow_schema(table), check_metadata=False):
         yield f"columns {rows.schema.names} are not those of schema {table}"
@@ -57,7 +57,6 @@ def audit_top_k(
     yield from _audit_order(query, rows.column(1).to_numpy(), rows.column(3).to_numpy())
     yield from _audit_pairs(query * len(candidates) + candidate, excluded)
     given = np.bincount(query, minlength=len(queries))
-    wanted = np.minimum(k, len(candidates) - np.diff(offsets))
     if (given != wanted).any():
         first = int(np.flatnonzero(given != wanted)[0])
         yield (

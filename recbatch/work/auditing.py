@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,23 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbatch import storage
-from recbatch.neighbours import (
-    Exclusions,
-    Neighbours,
-    Recall,
-    find_neighbours,
-    mean_recall,
-    ordinals_of,
-    query_recalls,
-    score,
-)
+from recbatch.neighbours import Exclusions, Neighbours, Recall, find_neighbours, mean_recall, ordinals_of, score
 from recbatch.night import EmbeddingSet, Night, Ranges, TableJob
-from recbatch.run import existing_part
+from recbatch.run import Part, existing_part
 from recbatch.tables.audit import audit_top_k, audit_vectors, read_stored
-from recbatch.work.candidates import Loaded, TableCandidates, load_candidates
+from recbatch.work.candidates import Loaded, TableCandidates, load_candidates, rows_before, rows_per_query
 from recbatch.work.embedding import Vectors, embedding_item
-from recbatch.work.items import IndexRef, PartAudit, RangePart
-from recbatch.work.search import RangeQueries, Search, range_queries
+from recbatch.work.items import PartAudit, RangePart, ShardAudit, ShardPart
+from recbatch.work.search import RangeQueries, range_queries
 
 _SAMPLED_QUERIES = 2_000
 """Queries of a table, about, whose neighbours are found again by exact search."""
@@ -46,7 +37,7 @@ class AuditVectors:
     def __call__(self, night: Night, embedded: RangePart) -> PartAudit:
         """What was found."""
         started = time.monotonic()
-        rows, problems, changed = _read_back(embedded)
+        rows, problems, changed = read_back(embedded.part)
         if not problems:
             problems += audit_vectors(rows, self.vectors.schema)
         return PartAudit(
@@ -55,75 +46,52 @@ class AuditVectors:
             embedded.part,
             queries=rows.num_rows,
             problems=(*problems, *changed),
-            seconds=time.monotonic() - started,
+            seconds={"audit": time.monotonic() - started},
         )
 
 
 @dataclass(frozen=True)
-class AuditTable:
-    """Audits one part of a top-k table, and measures the recall of its index on some of its queries."""
+class AuditShard:
+    """Audits what one range of queries found in one shard, and finds for some of them what exact search finds there."""
 
     job: TableJob
     on_load: Loaded
 
-    def __call__(
-        self, night: Night, searched: RangePart, index: IndexRef, candidate_parts: Sequence[RangePart]
-    ) -> PartAudit:
+    def __call__(self, night: Night, searched: ShardPart, candidate_parts: Sequence[RangePart]) -> ShardAudit:
         """What was found."""
         started = time.monotonic()
-        job = self.job
-        rows, problems, changed = _read_back(searched)
+        job, index, number = self.job, searched.index, searched.number
+        rows, problems, changed = read_back(searched.part)
         candidates = load_candidates(night, job, index, candidate_parts, self.on_load)
-        queries = range_queries(night, job, _queries_part(night, job, searched.number), candidates.ids)
+        queries = range_queries(night, job, queries_part(night, job, number), candidates.ids)
         if not problems:
             problems += audit_top_k(
                 rows,
                 table=job.name,
-                k=job.settings.k,
                 queries=queries.ids,
                 candidates=candidates.ids,
                 offsets=queries.excluded.offsets,
                 ordinals=queries.excluded.ordinals,
+                wanted=np.minimum(job.settings.k, len(candidates.ids) - queries.excluded.counts),
             )
-        recalls: tuple[float, ...] = ()
+        found, exact = None, None
         if not problems:
-            sample = _Sample.of(night, job, rows, queries, candidates)
+            k = rows_per_query(job, candidate_parts)
+            sample = _Sample.of(night, job, rows, queries, candidates, k)
             problems += sample.wrong_scores()
-            if index.record["kind"] != "exact":
-                recalls = tuple(sample.recalls().tolist())
-        return PartAudit(
-            job.name,
-            searched.number,
+            first = rows_before(index.shard, candidate_parts)
+            found = sample.stored.shifted(first)
+            exact = None if index.record["kind"] == "exact" else sample.exact().shifted(first)
+        return ShardAudit(
+            index.shard,
+            number,
             searched.part,
             queries=pc.count_distinct(rows.column(0)).as_py(),
             problems=(*problems, *changed),
-            recalls=recalls,
-            seconds=time.monotonic() - started,
+            found=found,
+            exact=exact,
+            seconds={"search": searched.part.seconds, "audit": time.monotonic() - started},
         )
-
-
-@dataclass(frozen=True)
-class Settle:
-    """Lets a table's parts pass if its index found enough; else searches them again, exactly."""
-
-    job: TableJob
-    on_load: Loaded
-
-    def __call__(
-        self,
-        night: Night,
-        audit: PartAudit,
-        index: IndexRef,
-        candidate_parts: Sequence[RangePart],
-        audits: Sequence[PartAudit],
-    ) -> PartAudit:
-        """The audit of the part that counts."""
-        if audited_recall(self.job, audits).lower >= self.job.settings.min_recall:
-            return audit
-        queries = _queries_part(night, self.job, audit.number)
-        searched = Search(self.job, self.on_load, exactly=True)(night, queries, index, candidate_parts)
-        again = AuditTable(self.job, self.on_load)(night, searched, index, candidate_parts)
-        return replace(again, exact=True)
 
 
 def audited_recall(job: TableJob, audits: Sequence[PartAudit]) -> Recall:
@@ -131,6 +99,26 @@ def audited_recall(job: TableJob, audits: Sequence[PartAudit]) -> Recall:
     by_range = {audit.number: audit.recalls for audit in audits}
     recalls = np.array([recall for _, found in sorted(by_range.items()) for recall in found])
     return mean_recall(recalls, job.settings.k)
+
+
+def sampled(night: Night, job: TableJob, queries: int) -> npt.NDArray[np.int64]:
+    """Which of a range's queries are looked at more closely; the same ones for all shards."""
+    parts = Ranges.load(night.ranges_uri).count(job.queries.entity)
+    wanted = min(queries, -(-_SAMPLED_QUERIES // parts))
+    # Centres of equal stretches, so that a sample of tuning queries, which begins at the first, is another one.
+    return ((np.arange(wanted) + 0.5) * queries / max(wanted, 1)).astype(np.int64)
+
+
+def stored_rows(rows: pa.Table, queries: pa.Array, candidates: pa.Array, k: int) -> Neighbours:
+    """The stored neighbours of some of a part's queries; ordinals are positions in ``candidates``."""
+    places = pc.index_in(rows.column(0), value_set=queries).combine_chunks()
+    asked = rows.filter(places.is_valid())
+    at = places.drop_null().to_numpy().astype(np.int64), asked.column(1).to_numpy() - 1
+    stored = Neighbours.empty(len(queries), k)
+    stored.ordinals[at] = ordinals_of(asked.column(2), candidates)
+    stored.scores[at] = asked.column(3).to_numpy()
+    stored.counts[:] = np.bincount(at[0], minlength=len(queries))
+    return stored
 
 
 @dataclass(frozen=True)
@@ -144,19 +132,10 @@ class _Sample:
 
     @classmethod
     def of(
-        cls, night: Night, job: TableJob, rows: pa.Table, queries: RangeQueries, candidates: TableCandidates
+        cls, night: Night, job: TableJob, rows: pa.Table, queries: RangeQueries, candidates: TableCandidates, k: int
     ) -> _Sample:
-        parts = Ranges.load(night.ranges_uri).count(job.queries.entity)
-        wanted = min(len(queries.ids), -(-_SAMPLED_QUERIES // parts))
-        # Centres of equal stretches, so that a sample of tuning queries, which begins at the first, is another one.
-        chosen = ((np.arange(wanted) + 0.5) * len(queries.ids) / max(wanted, 1)).astype(np.int64)
-        places = pc.index_in(rows.column(0), value_set=queries.ids.take(pa.array(chosen))).combine_chunks()
-        sampled = rows.filter(places.is_valid())
-        at = places.drop_null().to_numpy().astype(np.int64), sampled.column(1).to_numpy() - 1
-        stored = Neighbours.empty(wanted, job.rows_per_query(len(candidates.ids)))
-        stored.ordinals[at] = ordinals_of(sampled.column(2), candidates.ids)
-        stored.scores[at] = sampled.column(3).to_numpy()
-        stored.counts[:] = np.bincount(at[0], minlength=wanted)
+        chosen = sampled(night, job, len(queries.ids))
+        stored = stored_rows(rows, queries.ids.take(pa.array(chosen)), candidates.ids, k)
         return cls(queries.vectors[chosen], queries.excluded.take(chosen), stored, candidates)
 
     def wrong_scores(self) -> Iterator[str]:
@@ -169,27 +148,31 @@ class _Sample:
         if wrong:
             yield f"{wrong} scores of sampled queries are not those of the published vectors"
 
-    def recalls(self) -> npt.NDArray[np.float64]:
-        """The recall of each query against exact search."""
+    def exact(self) -> Neighbours:
+        """What exact search finds."""
         k = self.stored.ordinals.shape[1]
-        exact = find_neighbours(self.vectors, self.candidates.prepared, k, excluded=self.excluded)
-        return query_recalls(self.stored, exact)
+        return find_neighbours(self.vectors, self.candidates.prepared, k, excluded=self.excluded)
 
 
-def _read_back(item: RangePart) -> tuple[pa.Table, list[str], list[str]]:
+def read_back(part: Part) -> tuple[pa.Table, list[str], list[str]]:
     """The rows of a stored part, why they cannot be audited (then perhaps one empty column), and if it was changed."""
-    data = storage.read_bytes(item.part.uri)
+    data = storage.read_bytes(part.uri)
     try:
         rows = read_stored(data)
     except (OSError, pa.ArrowException) as error:
         return pa.table({"": pa.array([], pa.string())}), [f"cannot be read back: {error}"], []
-    if rows.num_rows != item.part.rows:
-        return rows, [f"{rows.num_rows} rows were read back where {item.part.rows} were written"], []
-    same = hashlib.sha256(data).hexdigest() == item.part.sha256
+    if rows.num_rows != part.rows:
+        return rows, [f"{rows.num_rows} rows were read back where {part.rows} were written"], []
+    same = hashlib.sha256(data).hexdigest() == part.sha256
     return rows, [], [] if same else ["was changed after it was written: its sha256 is another one"]
 
 
-def _queries_part(night: Night, job: TableJob, number: int) -> RangePart:
+def queries_part(night: Night, job: TableJob, number: int) -> RangePart:
+    """The embedding part of one range of a table's queries.
+
+    Raises:
+        FileNotFoundError: it is not there any more.
+    """
     uri = night.embedding_uri(job.queries, number)
     part = existing_part(uri, embedding_item(job.queries, number), night.run)
     if part is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 from recbatch import storage
 from recbatch.index import Candidates, Searcher, SearcherCache, Similarity, Validity, classify, load_index
 from recbatch.model.bundle import read_manifest
-from recbatch.night import Night, TableJob
+from recbatch.night import Night, Shard, TableJob
 from recbatch.work.embedding import Vectors, read_vectors
 from recbatch.work.gate import bundle_of
 from recbatch.work.items import IndexRef, RangePart
@@ -22,7 +23,7 @@ Loaded = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TableCandidates:
-    """All valid candidates of a table; an ordinal is a position in ``ids``."""
+    """All valid candidates of one shard of a table; an ordinal is a position in ``ids``."""
 
     ids: pa.Array
     prepared: Candidates
@@ -35,7 +36,10 @@ class TableCandidates:
         return held + (0 if self.searcher is None else self.searcher.nbytes)
 
 
-_cache: SearcherCache[TableCandidates] = SearcherCache()
+@functools.cache
+def _cache(budget: int) -> SearcherCache[TableCandidates]:
+    """The process's, of a budget in bytes."""
+    return SearcherCache(budget)
 
 
 def similarity_of(night: Night, job: TableJob) -> tuple[Similarity, int | None]:
@@ -58,33 +62,45 @@ def valid_rows(
 
 
 def read_candidates(
-    night: Night, job: TableJob, parts: Sequence[RangePart]
+    night: Night, job: TableJob, shard: Shard, parts: Sequence[RangePart]
 ) -> tuple[pa.Array, Candidates, dict[str, int]]:
-    """Ids and prepared vectors of a table's candidates, from their embedding parts, and how many are left out, why."""
+    """Ids and prepared vectors of a shard's candidates, and how many are left out, why; ``parts`` are the table's."""
     similarity, bias = similarity_of(night, job)
-    ids, vectors, left_out = valid_rows(*read_vectors(parts), similarity, bias)
+    own = [part for part in parts if part.number in shard]
+    ids, vectors, left_out = valid_rows(*read_vectors(own), similarity, bias)
     return ids, Candidates.of(vectors, similarity, bias), left_out
 
 
 def load_candidates(
     night: Night, job: TableJob, index: IndexRef, parts: Sequence[RangePart], on_load: Loaded
 ) -> TableCandidates:
-    """A table's candidates and index; read once per process, kept within its memory budget."""
+    """A shard's candidates and index; read once per process, kept within its memory budget."""
 
     def load() -> TableCandidates:
-        ids, prepared, _ = read_candidates(night, job, parts)
-        return TableCandidates(ids, prepared, _load_searcher(night, job, index.record))
+        ids, prepared, _ = read_candidates(night, job, index.shard, parts)
+        return TableCandidates(ids, prepared, _load_searcher(night, job, index))
 
-    return _cache.get(night.index_uri(job), load, lambda _: on_load(job.name))
+    cache = _cache(int(night.config.index.memory_gib * 2**30))
+    return cache.get(night.index_uri(job, index.shard), load, lambda _: on_load(job.name))
 
 
-def _load_searcher(night: Night, job: TableJob, record: Mapping[str, Any]) -> Searcher | None:
-    if record["kind"] == "exact":
+def rows_per_query(job: TableJob, parts: Sequence[RangePart]) -> int:
+    """Most rows that a query of the table can get; the same for every shard of the candidates."""
+    return job.rows_per_query(sum({part.number: part.part.rows for part in parts}.values()))
+
+
+def rows_before(shard: Shard, parts: Sequence[RangePart]) -> int:
+    """Candidates in the shards before this one, with or without a valid vector."""
+    return sum({part.number: part.part.rows for part in parts if part.number < shard.first}.values())
+
+
+def _load_searcher(night: Night, job: TableJob, index: IndexRef) -> Searcher | None:
+    if index.record["kind"] == "exact":
         return None
-    files = record["files"]
-    return load_index(storage.fetch_folder(files_uri(night, job, record), files), files)
+    files = index.record["files"]
+    return load_index(storage.fetch_folder(files_uri(night, job, index.shard, index.record), files), files)
 
 
-def files_uri(night: Night, job: TableJob, record: Mapping[str, Any]) -> str:
+def files_uri(night: Night, job: TableJob, shard: Shard, record: Mapping[str, Any]) -> str:
     """The folder of an index's own files, named by their checksum: two builds that differ cannot mix in one folder."""
-    return storage.join(night.index_uri(job), record["checksum"].removeprefix("sha256:"))
+    return storage.join(night.index_uri(job, shard), record["checksum"].removeprefix("sha256:"))

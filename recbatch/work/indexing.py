@@ -1,4 +1,4 @@
-"""A table's index: tuned, built and stored once, then loaded by every worker."""
+"""The index of one shard of a table's candidates: tuned, built and stored once, then loaded by every worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 from recbatch import storage
 from recbatch.index import build_index, index_checksum, load_index
 from recbatch.neighbours import SAMPLE_QUERIES, Exclusions, exact_tuning, plan_index, tune
-from recbatch.night import Night, TableJob
+from recbatch.night import Night, Shard, TableJob
 from recbatch.work.candidates import files_uri, read_candidates
 from recbatch.work.embedding import Vectors
 from recbatch.work.items import IndexRef, RangePart
@@ -27,29 +27,34 @@ _RECORD = "index.json"
 
 @dataclass(frozen=True)
 class Index:
-    """Makes the index of a table: the one that is there, else one built and tuned now; its record is stored last."""
+    """Makes the index of a shard: the one that is there, else one built and tuned now; its record is stored last."""
 
     job: TableJob
 
     def __call__(
-        self, night: Night, _: None, candidate_parts: Sequence[RangePart], query_parts: Sequence[RangePart]
+        self, night: Night, shard: Shard, candidate_parts: Sequence[RangePart], query_parts: Sequence[RangePart]
     ) -> IndexRef:
         """The reference of the index."""
         started = time.monotonic()
-        uri = storage.join(night.index_uri(self.job), _RECORD)
+        uri = storage.join(night.index_uri(self.job, shard), _RECORD)
         if not storage.exists(uri):
-            record = _make(night, self.job, candidate_parts, query_parts)
+            record = _make(night, self.job, shard, candidate_parts, query_parts)
             storage.put_if_absent(uri, json.dumps(record, indent=1, sort_keys=True).encode())
-        return IndexRef(self.job.name, json.loads(storage.read_bytes(uri)), time.monotonic() - started)
+        return IndexRef(self.job.name, shard, json.loads(storage.read_bytes(uri)), time.monotonic() - started)
 
 
 def _make(
-    night: Night, job: TableJob, candidate_parts: Sequence[RangePart], query_parts: Sequence[RangePart]
+    night: Night, job: TableJob, shard: Shard, candidate_parts: Sequence[RangePart], query_parts: Sequence[RangePart]
 ) -> dict[str, Any]:
-    ids, candidates, left_out = read_candidates(night, job, candidate_parts)
+    ids, candidates, left_out = read_candidates(night, job, shard, candidate_parts)
     k, min_recall = job.rows_per_query(len(candidates)), job.settings.min_recall
     queries = sum(item.part.rows for item in query_parts)
-    record: dict[str, Any] = {"kind": "exact", "candidates": len(candidates), "candidates_left_out": left_out}
+    record: dict[str, Any] = {
+        "kind": "exact",
+        "ranges": [shard.first, shard.stop],
+        "candidates": len(candidates),
+        "candidates_left_out": left_out,
+    }
     plan = plan_index(len(candidates), candidates.width, k, queries, min_recall, night.config.index.kind)
     if plan.parameters is None:
         tuning = exact_tuning(plan, len(candidates), candidates.width, k, min_recall)
@@ -71,7 +76,7 @@ def _make(
                 "checksum": index_checksum(files),
             }
             for name in files:
-                storage.put_if_absent(storage.join(files_uri(night, job, record), name), folder / name)
+                storage.put_if_absent(storage.join(files_uri(night, job, shard, record), name), folder / name)
     return record
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from recbatch.interactions import Slice
-from recbatch.night import Ranges
+from recbatch.neighbours import Neighbours
+from recbatch.night import Ranges, Shard
 from recbatch.run import Part
 
 
@@ -49,16 +50,58 @@ class Cuts:
 
 @dataclass(frozen=True)
 class IndexRef:
-    """A table's index: the folder's record (parameters, checksums of its files, the tuner's findings)."""
+    """The index of one shard of a table: its record (parameters, checksums of its files, the tuner's findings)."""
 
     table: str
+    shard: Shard
     record: Mapping[str, Any]
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
+class ShardQueries:
+    """One range of queries that is to be searched in one shard."""
+
+    index: IndexRef
+    queries: RangePart
+
+
+@dataclass(frozen=True)
+class ShardPart:
+    """What one range of queries found in one shard of a table's candidates."""
+
+    index: IndexRef
+    number: int
+    part: Part
+
+
+@dataclass(frozen=True)
+class ShardAudit:
+    """What the audit of a :class:`ShardPart` found by reading it back.
+
+    Attributes:
+        shard: which one, and ``number`` the range of queries.
+        part: the audited part.
+        queries: different queries in it.
+        problems: sentences; empty when the part is as promised.
+        found: the stored neighbours of some queries; ordinals rise with the candidates' ids over all shards.
+        exact: theirs by exact search; None where that is how they were found.
+        seconds: how long searching and auditing took.
+    """
+
+    shard: Shard
+    number: int
+    part: Part
+    queries: int
+    problems: tuple[str, ...]
+    found: Neighbours | None
+    exact: Neighbours | None
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class PartAudit:
-    """What the audit of one table part found by reading it back.
+    """What the audit of one part of a table found.
 
     Attributes:
         table: name of the table.
@@ -68,7 +111,8 @@ class PartAudit:
         problems: sentences; empty when the part is as promised.
         recalls: of each sampled query, against exact search; none where the search is exact.
         exact: whether the part was searched again, exactly, because the index found too little.
-        seconds: how long the audit took.
+        merged: the shards' parts that it was merged from; none where one shard is all there is.
+        seconds: how long the steps behind it took, by name.
     """
 
     table: str
@@ -78,7 +122,8 @@ class PartAudit:
     problems: tuple[str, ...] = ()
     recalls: tuple[float, ...] = ()
     exact: bool = False
-    seconds: float = 0.0
+    merged: tuple[Part, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,6 +145,10 @@ class Results:
         """The profile parts of an entity, or the embedding parts of a set, by range, each range once."""
         items = [*self.profiles, *self.embeddings]
         return [item for _, item in sorted({i.number: i for i in items if i.of == name}.items())]
+
+    def indexed(self, table: str) -> list[IndexRef]:
+        """The indexes of one table by shard, each shard once."""
+        return [ref for _, ref in sorted({i.shard.number: i for i in self.indexes if i.table == table}.items())]
 
     def counts(self, name: str) -> Counter[str]:
         """Counts of :meth:`of`, added up."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from recbatch.work.auditing import audited_recall
 from recbatch.work.candidates import files_uri
 from recbatch.work.gate import read_verdict, used_bundle
 from recbatch.work.inputs import remarks
-from recbatch.work.items import PartAudit, Results, added
+from recbatch.work.items import IndexRef, PartAudit, Results, added
 from recbatch.work.training import switched_off
 
 FORMAT = 1
@@ -67,11 +68,6 @@ def _table_entry(night: Night, job: TableJob, results: Results) -> dict[str, Any
     audits = results.audited(job.name)
     without, candidates = results.counts(job.queries.name), results.counts(job.candidates.name)
     served = added(audit.part.counts for audit in audits)
-    index = next(dict(index.record) for index in results.indexes if index.table == job.name)
-    recall = audited_recall(job, audits)
-    index["index_recall_at_k"] = recall.mean
-    index["audit"] = dataclasses.asdict(recall)
-    index["searched_again_exactly"] = any(audit.exact for audit in audits)
     not_served = {
         "cold": without["cold"],
         "not_finite": without["not_finite"],
@@ -79,9 +75,23 @@ def _table_entry(night: Night, job: TableJob, results: Results) -> dict[str, Any
         "too_long_vector": served["too_long_vector"],
         "nothing_eligible": served["nothing_eligible"],
     }
-    left_out = {reason: candidates[reason] for reason in ("cold", "not_finite")} | index.pop("candidates_left_out")
+    left_out = {reason: candidates[reason] for reason in ("cold", "not_finite")}
+    left_out |= added(index.record["candidates_left_out"] for index in results.indexed(job.name))
     entry = _entry(night, job.name, audits)
+    index = _index_entry(job, results.indexed(job.name), audits)
     return {**entry, "not_served": not_served, "candidates_left_out": left_out, "index": index}
+
+
+def _index_entry(job: TableJob, indexes: Sequence[IndexRef], audits: Sequence[PartAudit]) -> dict[str, Any]:
+    recall = audited_recall(job, audits)
+    return {
+        "kind": "scann" if any(index.record["kind"] == "scann" for index in indexes) else "exact",
+        "candidates": sum(index.record["candidates"] for index in indexes),
+        "shards": [dict(index.record) for index in indexes],
+        "index_recall_at_k": recall.mean,
+        "audit": dataclasses.asdict(recall),
+        "searched_again_exactly": any(audit.exact for audit in audits),
+    }
 
 
 def _vectors_entry(night: Night, vectors: EmbeddingSet, results: Results) -> dict[str, Any]:
@@ -125,14 +135,16 @@ def _parts(night: Night, results: Results) -> dict[str, list[dict[str, Any]]]:
     }
     for entity in ("user", "item"):
         parts[f"{entity}_profiles"] = [_file(night, item.part) for item in results.of(entity)]
+    parts["shards"] = [
+        _file(night, part) for job in night.jobs for audit in results.audited(job.name) for part in audit.merged
+    ]
     parts["indexes"] = [
         {
-            "path": relative(night, storage.join(files_uri(night, job, index.record), name)),
+            "path": relative(night, storage.join(files_uri(night, job, index.shard, index.record), name)),
             "sha256": checksum.removeprefix("sha256:"),
         }
         for job in night.jobs
-        for index in results.indexes
-        if index.table == job.name
+        for index in results.indexed(job.name)
         for name, checksum in index.record.get("files", {}).items()
     ]
     return parts
@@ -148,13 +160,16 @@ def _remarks(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 def _seconds(results: Results) -> dict[str, float]:
     """Seconds of the work items that ran in this attempt; parts found from an earlier one took none."""
+    audits = Counter[str]()
+    for audit in results.audits:
+        audits.update(audit.seconds)
     seconds = {
         "clean": sum(item.part.seconds for item in results.cleaned),
         "profiles": sum(item.part.seconds for item in results.profiles),
         "embed": sum(item.part.seconds for item in results.embeddings),
         "index": sum(index.seconds for index in results.indexes),
-        "search": sum(audit.part.seconds for audit in results.audits),
-        "audit": sum(audit.seconds for audit in results.audits),
+        "search": audits["search"],
+        "audit": audits["audit"],
     }
     return {name: round(value, 3) for name, value in seconds.items()}
 

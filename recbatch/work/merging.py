@@ -1,0 +1,148 @@
+"""From what a range of queries found in every shard to its part of the table; and to an exact one if need be."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recbatch.neighbours import merge, query_recalls
+from recbatch.night import Night, TableJob
+from recbatch.run import Part, make_part, read_part
+from recbatch.schemas import arrow_schema
+from recbatch.tables.audit import audit_top_k
+from recbatch.tables.merge import merge_rows
+from recbatch.tables.rows import top_k_layout
+from recbatch.work.auditing import AuditShard, audited_recall, queries_part, read_back, sampled, stored_rows
+from recbatch.work.candidates import Loaded, similarity_of, valid_rows
+from recbatch.work.embedding import read_vectors
+from recbatch.work.items import IndexRef, PartAudit, RangePart, ShardAudit, ShardQueries
+from recbatch.work.search import Search
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Makes a range's part of a table from the best of every shard, and audits it; one shard's part is the table's."""
+
+    job: TableJob
+    exactly: bool = False
+
+    def __call__(self, night: Night, element: tuple[int, Iterable[ShardAudit]]) -> PartAudit:
+        """The audit of the table's part."""
+        number, audits = element
+        shards = [audit for _, audit in sorted({audit.shard.number: audit for audit in audits}.items())]
+        seconds = Counter[str]()
+        for audit in shards:
+            seconds.update(audit.seconds)
+        result = PartAudit(self.job.name, number, shards[0].part, shards[0].queries, seconds=seconds)
+        bad = [audit for audit in shards if audit.problems]
+        if bad:
+            others = [f"{audit.part.uri}: {problem}" for audit in bad[1:] for problem in audit.problems]
+            return replace(result, part=bad[0].part, problems=(*bad[0].problems, *others), exact=self.exactly)
+        result = replace(result, recalls=_recalls(shards), exact=self.exactly)
+        return result if shards[0].shard.alone else self._merged(night, result, shards)
+
+    def _merged(self, night: Night, result: PartAudit, shards: Sequence[ShardAudit]) -> PartAudit:
+        job, number = self.job, result.number
+        layout, parts = top_k_layout(job.name), [audit.part.uri for audit in shards]
+        vectors = read_vectors([queries_part(night, job, number)])
+        ids, _, invalid = valid_rows(*vectors, *similarity_of(night, job))
+        k = max(audit.found.ordinals.shape[1] for audit in shards if audit.found is not None)
+
+        def make(counts: dict[str, int]) -> Iterator[pa.Table]:
+            counts.update(invalid, nothing_eligible=0)
+            for rows, found in merge_rows(layout, ids, parts, k):
+                counts["nothing_eligible"] += int((found.counts == 0).sum())
+                yield rows
+
+        item = f"merge {job.name}{' exactly' if self.exactly else ''} {number:05d}"
+        part = make_part(night.table_uri(job, number, exactly=self.exactly), item, night.run, layout, make)
+        started = time.monotonic()
+        problems, queries = self._audit(night, part, ids, shards, k)
+        seconds = Counter(result.seconds)
+        seconds.update({"search": part.seconds, "audit": time.monotonic() - started})
+        merged = tuple(audit.part for audit in shards)
+        return replace(result, part=part, queries=queries, problems=tuple(problems), merged=merged, seconds=seconds)
+
+    def _audit(
+        self, night: Night, part: Part, ids: pa.Array, shards: Sequence[ShardAudit], k: int
+    ) -> tuple[list[str], int]:
+        """(what is wrong with a merged part, its queries); the shards' parts were audited before."""
+        rows, problems, changed = read_back(part)
+        if problems:
+            return [*problems, *changed], 0
+        given, candidates = _shard_rows(self.job.name, [audit.part.uri for audit in shards], ids)
+        problems += audit_top_k(
+            rows,
+            table=self.job.name,
+            queries=ids,
+            candidates=candidates,
+            offsets=np.zeros(len(ids) + 1, np.int64),  # what is excluded is in no shard's part
+            ordinals=np.empty(0, np.int32),
+            wanted=np.minimum(self.job.settings.k, given),
+        )
+        if not problems:
+            chosen = ids.take(pa.array(sampled(night, self.job, len(ids))))
+            stored = stored_rows(rows, chosen, candidates, k)
+            best = merge([audit.found for audit in shards if audit.found is not None])
+            if not np.array_equal(stored.scores, best.scores, equal_nan=True):
+                problems.append("the rows of sampled queries are not the best of what they found in the shards")
+        return [*problems, *changed], pc.count_distinct(rows.column(0)).as_py()
+
+
+@dataclass(frozen=True)
+class Settle:
+    """Lets a table's parts pass if its index found enough; else searches them again, exactly."""
+
+    job: TableJob
+    on_load: Loaded
+
+    def __call__(
+        self,
+        night: Night,
+        audit: PartAudit,
+        indexes: Sequence[IndexRef],
+        candidate_parts: Sequence[RangePart],
+        audits: Sequence[PartAudit],
+    ) -> PartAudit:
+        """The audit of the part that counts."""
+        if audited_recall(self.job, audits).lower >= self.job.settings.min_recall:
+            return audit
+        queries = queries_part(night, self.job, audit.number)
+        search, check = Search(self.job, self.on_load, exactly=True), AuditShard(self.job, self.on_load)
+        again = [
+            check(night, search(night, ShardQueries(index, queries), candidate_parts), candidate_parts)
+            for index in sorted(indexes, key=lambda index: index.shard.number)
+        ]
+        return Merge(self.job, exactly=True)(night, (audit.number, again))
+
+
+def _recalls(shards: Sequence[ShardAudit]) -> tuple[float, ...]:
+    """Of the sampled queries over all shards; none if all of them were searched exactly."""
+    if all(audit.exact is None for audit in shards):
+        return ()
+    found = merge([audit.found for audit in shards if audit.found is not None])
+    exact = [audit.found if audit.exact is None else audit.exact for audit in shards]
+    return tuple(query_recalls(found, merge([each for each in exact if each is not None])).tolist())
+
+
+def _shard_rows(table: str, parts: Sequence[str], queries: pa.Array) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """(rows that each query has in all shards together, ids of the candidates in order)."""
+    query, _, candidate, *_ = arrow_schema(table).names
+    given, candidates = np.zeros(len(queries), np.int64), []
+    for uri in parts:
+        rows = read_part(uri, [query, candidate], coded=[query, candidate]).unify_dictionaries().combine_chunks()
+        if not rows.num_rows:
+            continue
+        query_codes, candidate_codes = (column.combine_chunks() for column in rows.columns)
+        places = pc.index_in(query_codes.dictionary, value_set=queries).to_numpy(zero_copy_only=False)
+        given += np.bincount(places[query_codes.indices.to_numpy()].astype(np.int64), minlength=len(queries))
+        ids = candidate_codes.dictionary
+        candidates.append(ids.take(pc.array_sort_indices(ids)))
+    return given, pa.concat_arrays(candidates) if candidates else pa.array([], pa.string())
