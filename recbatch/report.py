@@ -120,14 +120,19 @@ def _sentences(manifest: Mapping[str, Any]) -> list[str]:
     shown = {name: counts[name] for name in ("rows", "accepted", "after_as_of", "quarantined") if name in counts}
     lines = ["interactions: " + ", ".join(f"{name} {value:,}" for name, value in shown.items())]
     model = manifest["model"]
+    if model.get("given"):
+        return [*lines, "model: none, the vectors were given", _seconds(manifest), *manifest["notes"]]
     kept = {name: value for name, value in model["metrics"].items() if not name.endswith("_with_seen")}
     measured = ", ".join(f"{name} {value:.3f}" for name, value in kept.items()) or "nothing was held out"
     lines.append(f"model: {measured} ({model['steps']:,} steps, fitted in {model['seconds']:.0f} s)")
     lines += _training(model)
     lines += (manifest.get("gate") or {}).get("says", [])
+    return [*lines, _seconds(manifest), *manifest["notes"]]
+
+
+def _seconds(manifest: Mapping[str, Any]) -> str:
     seconds = manifest["timings"]["seconds_by_step"]
-    lines.append("seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
-    return [*lines, *manifest["notes"]]
+    return "seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
 
 
 def _training(model: Mapping[str, Any]) -> list[str]:

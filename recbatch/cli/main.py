@@ -115,19 +115,27 @@ app.command()(tune)
 def recommend(
     context: typer.Context,
     config: ConfigArgument,
-    model: Annotated[str, typer.Option("--model", metavar="URI", help="Folder of a model bundle.")],
     output: OutputOption,
     ds: DsOption,
+    model: Annotated[str | None, typer.Option("--model", metavar="URI", help="Folder of a model bundle.")] = None,
+    user_vectors: Annotated[
+        str | None, typer.Option("--user-vectors", metavar="URI", help="Parquet with a vector for each user.")
+    ] = None,
+    item_vectors: Annotated[
+        str | None, typer.Option("--item-vectors", metavar="URI", help="Parquet with a vector for each item.")
+    ] = None,
     force: ForceOption = False,
     overrides: SetOption = None,
 ) -> None:
-    """Make and publish the tables of a date with a model that is there.
+    """Make and publish the tables of a date with a model that is there, or from vectors.
 
-    As `nightly`, without the training.
+    As `nightly`, without the training. Vectors are Parquet with columns [bold]id[/bold] and [bold]embedding[/bold] (a
+    list of numbers) by whatever model; the same as `inputs.users` and `inputs.items` with an `embedding`.
     """
     from recbatch.launch.nightly import recommend as start
 
-    start(config, overrides or [], output, ds, model=model, force=force, beam_arguments=context.args)
+    vectors = {"users": user_vectors, "items": item_vectors}
+    start(config, overrides or [], output, ds, model=model, vectors=vectors, force=force, beam_arguments=context.args)
 
 
 @app.command(context_settings=_BEAM, epilog=_BEAM_EPILOG)

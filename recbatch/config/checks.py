@@ -27,6 +27,7 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
             f"inputs.interactions.columns.timestamp names no column; name it or remove the unit",
             "inputs.interactions.timestamp_unit",
         )
+    yield from _vectors(config)
     yield from _columns(columns)
     yield from _repetitions(config)
     if not config.tables.enabled():
@@ -37,6 +38,18 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
         feature_columns(config, [config.model])
     except ConfigError as error:
         yield error
+
+
+def _vectors(config: Config) -> Iterator[ConfigError]:
+    tables = {"users": config.inputs.users, "items": config.inputs.items}
+    given = [name for name, table in tables.items() if table is not None and table.embedding is not None]
+    if len(given) == 1:
+        other = "items" if given == ["users"] else "users"
+        yield ConfigError(
+            f"inputs.{given[0]}.embedding: vectors are given for {given[0]}, but not for {other}; name "
+            f"inputs.{other}.embedding, too, or neither",
+            f"inputs.{given[0]}.embedding",
+        )
 
 
 def check_output(config: Config, output: str) -> None:

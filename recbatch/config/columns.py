@@ -31,10 +31,12 @@ class FeatureColumns:
     separators: dict[str, str]
     history_length: int
     """Longest history that a tower wants (0: none)."""
+    vectors: bool = False
+    """Whether the vectors that are given are read."""
 
 
-def feature_columns(config: Config, models: Iterable[Model]) -> FeatureColumns:
-    """The union of the columns that ``models`` read, labels included.
+def feature_columns(config: Config, models: Iterable[Model], *, vectors: bool = False) -> FeatureColumns:
+    """The union of the columns that ``models`` read, labels included, and with ``vectors`` those that are given.
 
     Raises:
         ConfigError: a feature's column has no source, or is declared with two types.
@@ -64,7 +66,7 @@ def feature_columns(config: Config, models: Iterable[Model]) -> FeatureColumns:
     for entity, columns in ((config.inputs.users, users), (config.inputs.items, items)):
         if entity is not None and entity.label is not None:
             columns.setdefault(entity.label, pa.string())
-    return FeatureColumns(users, items, context, separators, history)
+    return FeatureColumns(users, items, context, separators, history, vectors)
 
 
 def _add(

@@ -52,10 +52,18 @@ class EntityInput(Section):
     """Column with the id, as it is written in the interactions."""
     label: str | None = None
     """Column with a readable name (a title), shown by `recbatch show` and by previews."""
+    embedding: str | None = None
+    """Column with a vector for each id, a list of numbers, made by whatever model. Named for users and items, it takes
+    the model's place: nothing is trained, and every table is made from these vectors."""
 
 
 class Inputs(Section):
     """Where the data is."""
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether vectors are given for users and items."""
+        return all(table is not None and table.embedding is not None for table in (self.users, self.items))
 
     interactions: InteractionsInput
     users: EntityInput | None = None

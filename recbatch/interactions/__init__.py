@@ -17,12 +17,14 @@ from recbatch.interactions.quarantine import QUARANTINE_SCHEMA, check_counts
 from recbatch.interactions.ranges import cut_points, sample_ids, sample_one_in
 from recbatch.interactions.slices import Piece, Slice, check_unchanged, plan_slices
 from recbatch.interactions.sources import InputFile, ResolvedInputs, Source, resolve_inputs
-from recbatch.interactions.spec import ReadSpec, SourceName, clean_schema
+from recbatch.interactions.spec import VECTOR, ReadSpec, SourceName, clean_schema
 from recbatch.interactions.times import end_of_day_us
 from recbatch.interactions.training import CleanTables, load_tables
+from recbatch.interactions.vectors import check_widths
 
 __all__ = [
     "QUARANTINE_SCHEMA",
+    "VECTOR",
     "Chunk",
     "CleanTables",
     "InputFile",
@@ -36,6 +38,7 @@ __all__ = [
     "SourceName",
     "check_counts",
     "check_unchanged",
+    "check_widths",
     "clean_schema",
     "cut_points",
     "end_of_day_us",

@@ -22,6 +22,7 @@ _USABLE: dict[Kind, str] = {
     "number": "numbers or booleans",
     "text": "text, numbers, booleans or dates",
     "texts": "lists of text or numbers, or text with a separator",
+    "vector": "lists of numbers",
 }
 _MOST_NAMES = 30  # columns listed in a message
 
@@ -73,6 +74,8 @@ def _usable(kind: Kind, data_type: pa.DataType, *, from_folder: bool) -> bool:
         )
     if kind == "number":
         return is_number(data_type) or bool(types.is_boolean(data_type)) or from_folder
+    if kind == "vector":
+        return is_list(data_type) and is_number(data_type.value_type)
     if kind == "texts" and is_list(data_type):
         return _usable("text", data_type.value_type, from_folder=False)
     return is_text(data_type) or is_number(data_type) or bool(types.is_boolean(data_type) or types.is_date(data_type))

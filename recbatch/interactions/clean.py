@@ -19,6 +19,7 @@ from recbatch.interactions.slices import Piece, Slice, read_piece
 from recbatch.interactions.spec import ColumnSpec, ReadSpec, SourceName, clean_schema
 from recbatch.interactions.texts import to_ids, to_text, to_texts
 from recbatch.interactions.times import check_times, to_times
+from recbatch.interactions.vectors import to_vectors
 
 # A slice of at least so many rows may be judged alone: if most of its times cannot be meant so, the unit is wrong.
 _ENOUGH_ROWS = 1000
@@ -99,6 +100,8 @@ def _convert(values: pa.ChunkedArray, column: ColumnSpec, spec: ReadSpec, piece:
             return to_times(values, spec.timestamp_unit, spec.time_zone, place)
         if column.kind == "number":
             return to_numbers(values, place)
+        if column.kind == "vector":
+            return to_vectors(values)
         return to_text(values) if column.kind == "text" else to_texts(values, column.separator)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(f"{place}: {values.type} cannot be used as {column.name} ({error})") from error

@@ -14,12 +14,15 @@ from recbatch.config.models import Config
 
 SourceName = Literal["interactions", "users", "items"]
 SOURCES: tuple[SourceName, ...] = ("interactions", "users", "items")
-Kind = Literal["id", "time", "number", "text", "texts"]
+Kind = Literal["id", "time", "number", "text", "texts", "vector"]
 TimestampUnit = Literal["s", "ms", "us", "ns", "iso"]
 UnknownPolicy = Literal["drop", "keep", "fail"]
 
 CODED = pa.dictionary(pa.int32(), pa.string())
 """Ids of interactions: they repeat, so they travel as codes into a dictionary."""
+
+VECTOR = "vector"
+"""Column of the clean users or items that holds given vectors."""
 
 # Profiles always keep a few of the newest positives, so that a preview can tell what a user did last.
 _SHORTEST_HISTORY = 10
@@ -53,6 +56,7 @@ class ColumnSpec:
             "number": pa.float32(),
             "text": pa.string(),
             "texts": pa.list_(pa.string()),
+            "vector": pa.list_(pa.float32()),
         }[self.kind]
 
 
@@ -94,8 +98,8 @@ class ReadSpec:
         inputs = config.inputs
         return cls(
             interactions=_interaction_columns(inputs.interactions, columns),
-            users=_entity_columns("users", inputs.users, columns.users, columns.separators),
-            items=_entity_columns("items", inputs.items, columns.items, columns.separators),
+            users=_entity_columns("users", inputs.users, columns.users, columns),
+            items=_entity_columns("items", inputs.items, columns.items, columns),
             timestamp_unit=inputs.interactions.timestamp_unit,
             time_zone=config.time_zone,
             as_of_us=as_of_us,
@@ -121,6 +125,10 @@ class ReadSpec:
         """The context columns of the interactions."""
         return tuple(column for column in self.interactions if column.name.startswith("context:"))
 
+    def has_vectors(self, source: SourceName) -> bool:
+        """Whether an input gives the vectors of its ids."""
+        return any(column.kind == "vector" for column in self.columns(source))
+
     def features(self, source: SourceName) -> tuple[ColumnSpec, ...]:
         """The feature columns of a users or items table."""
         return tuple(column for column in self.columns(source) if column.name.startswith("feature:"))
@@ -131,7 +139,7 @@ def clean_schema(source: SourceName, spec: ReadSpec) -> pa.Schema:
 
     Interactions: ``user_id`` and ``item_id`` (dictionary-coded strings), ``timestamp`` (int64, microseconds since the
     epoch) and ``weight`` (float32) where mapped, ``positive``, ``seen`` (bool), ``context:<column>``. Users and items:
-    ``id`` (string) and ``feature:<column>``.
+    ``id`` (string), ``feature:<column>`` and, where they are given, ``vector`` (list of float32).
     """
     fields = [(column.name, column.clean_type) for column in spec.columns(source) if column.name != "event_type"]
     if source == "interactions":
@@ -158,14 +166,19 @@ def _interaction_columns(inputs: InteractionsInput, columns: FeatureColumns) -> 
 
 
 def _entity_columns(
-    source: str, entity: EntityInput | None, features: Mapping[str, pa.DataType], separators: Mapping[str, str]
+    source: str, entity: EntityInput | None, features: Mapping[str, pa.DataType], columns: FeatureColumns
 ) -> tuple[ColumnSpec, ...] | None:
     if entity is None:
         return None
-    key = f"inputs.{source}.id"
+    key = f"inputs.{source}"
     return (
-        ColumnSpec(entity.id, "id", "id", key),
-        *_features("feature", f"a feature or label of inputs.{source}", features, separators),
+        ColumnSpec(entity.id, "id", "id", f"{key}.id"),
+        *_features("feature", f"a feature or label of {key}", features, columns.separators),
+        *(
+            [ColumnSpec(entity.embedding, VECTOR, "vector", f"{key}.embedding")]
+            if columns.vectors and entity.embedding
+            else []
+        ),
     )
 
 

@@ -49,6 +49,8 @@ def look_at(uri: str, key: str) -> GivenBundle:
         manifest = read_manifest(uri)
     except InputError as error:
         raise InputError(f"{key}: {error}") from error
+    if manifest.get("given"):
+        raise InputError(f"{key}: {uri} only describes vectors that were given for a night; it has no towers")
     towers = manifest["towers"]
     checksum = bundle_checksum(uri)
     return GivenBundle(

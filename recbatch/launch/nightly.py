@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from recbatch import storage
-from recbatch.errors import RecbatchError
+from recbatch.errors import InputError, RecbatchError
 from recbatch.launch.prepare import prepare_night, require_writable
 from recbatch.launch.progress import parts_there
 from recbatch.night import Night, Plan
@@ -51,16 +53,33 @@ def recommend(
     output: str,
     ds: str,
     *,
-    model: str,
+    model: str | None,
+    vectors: Mapping[str, str | None] = MappingProxyType({}),
     force: bool,
     beam_arguments: Sequence[str],
 ) -> Outcome:
-    """Make and publish the tables of ``ds`` with a bundle that is there.
+    """Make and publish the tables of ``ds`` with a bundle that is there, or from given vectors.
+
+    Args:
+        config, overrides, output, ds, force, beam_arguments: as of :func:`nightly`.
+        model: URI of the bundle; None: the vectors are given.
+        vectors: where those of ``users`` and ``items`` are; none: where the config says.
 
     Raises:
         RecbatchError: with what failed; exit code 2 for config and input errors.
     """
-    return run_night(prepare_night(config, overrides, output, ds, model=model, force=force), force, beam_arguments)
+    sets = [
+        f"inputs.{name}={json.dumps({'path': uri, 'id': 'id', 'embedding': 'embedding'})}"
+        for name, uri in vectors.items()
+        if uri is not None
+    ]
+    plan = prepare_night(config, [*sets, *overrides], output, ds, model=model, force=force)
+    if plan.training is not None:
+        raise InputError(
+            "neither a model nor vectors are given; name --model, or --user-vectors and --item-vectors, or train with "
+            "`recbatch nightly`"
+        )
+    return run_night(plan, force, beam_arguments)
 
 
 def run_night(plan: Plan, force: bool, beam_arguments: Sequence[str]) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -85,17 +86,27 @@ def prepare_night(
         for name, table in config.tables.enabled().items()
         if table.model is not None
     }
+    vectors = config.inputs.has_vectors
+    if vectors and model is not None:
+        raise InputError(
+            "--model: the vectors are given (inputs.users.embedding, inputs.items.embedding), so no model makes them; "
+            "leave one of the two out"
+        )
     given = None if model is None else look_at(model, "--model")
     for bundle in [*([] if given is None else [given]), *others.values()]:
         if bundle.last_event_us is not None and bundle.last_event_us >= as_of_us:
             log.warning("%s: the model %s was trained on events after this date", ds, bundle.reference.uri)
-    models = [config.model if given is None else given.model, *(bundle.model for bundle in others.values())]
-    found = last_bundle(output, ds) if given is None and wants_last(config) else None
+    trains = given is None and not vectors
+    own = [] if vectors else [config.model if given is None else given.model]
+    models = [*own, *(bundle.model for bundle in others.values())]
+    found = last_bundle(output, ds) if trains and wants_last(config) else None
     columns, inputs, obstacle = _resolved(config, models, found and found[1].model)
     last = found and as_last_night(*found, as_of_us, config, obstacle)
 
     training = None
-    if given is None:
+    if vectors:
+        default = BundleRef(storage.join(output, "_models", _vectors_name(config, inputs)), given=True)
+    elif given is None:
         warm = config.model.training.warm_start
         start = found[1] if warm and found and last and last.obstacle is None else None
         job = training_job(config, inputs, as_of_us, start)
@@ -111,6 +122,7 @@ def prepare_night(
     except ConfigError as error:
         raise loaded.located(error) from None
     identity = _identity(config, ds, inputs, training, given, others, last)
+    slices = plan_slices(inputs, config.run.slice_rows)
     night = Night(
         output=output,
         ds=ds,
@@ -119,13 +131,14 @@ def prepare_night(
         config=config,
         columns=columns,
         input_rows={source.name: source.rows for source in inputs.sources},
+        input_slices=Counter(piece.source for piece in slices),
         jobs=jobs,
         sets=embedding_sets(jobs, default),
         bundle=default,
-        gated=given is None,
+        gated=trains,
         last=last,
     )
-    return Plan(night, inputs, plan_slices(inputs, config.run.slice_rows), training, identity)
+    return Plan(night, inputs, slices, training, identity)
 
 
 def _resolved(
@@ -135,12 +148,20 @@ def _resolved(
     obstacle = None
     if last is not None:
         try:
-            columns = feature_columns(config, [*models, last])
+            columns = feature_columns(config, [*models, last], vectors=config.inputs.has_vectors)
             return columns, resolve_inputs(config, columns), None
         except InputError as error:  # of its columns, or of the night's own: then it comes again
             obstacle = f"its model does not fit the inputs: {error}"
-    columns = feature_columns(config, models)
+    columns = feature_columns(config, models, vectors=config.inputs.has_vectors)
     return columns, resolve_inputs(config, columns), obstacle
+
+
+def _vectors_name(config: Config, inputs: ResolvedInputs) -> str:
+    """Names given vectors, as a model bundle is named by what it was made from."""
+    checksums = {name: inputs.checksums[name] for name in ("users", "items")}
+    return fingerprint(
+        {"vectors": checksums, "inputs": config.inputs.model_dump(mode="json", include={"users", "items"})}
+    )
 
 
 def require_writable(uri: str, option: str) -> None:

@@ -24,12 +24,14 @@ class BundleRef:
     """A model bundle: where it is, and which entity each of its towers embeds.
 
     ``checksum`` is that of its manifest, which holds those of all its files; None for one that is yet to be trained.
+    ``given``: it has no towers, for the vectors are given with the users and items.
     """
 
     uri: str
     query: Entity = "user"
     candidate: Entity = "item"
     checksum: str | None = None
+    given: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Night:
         config: the configuration.
         columns: the columns that the towers need.
         input_rows: rows of each input that is there.
+        input_slices: in how many slices each of them is read.
         jobs: the tables to make.
         sets: the vectors to compute.
         bundle: the default model bundle; one that is trained for the night goes through the model gate first.
@@ -40,6 +41,7 @@ class Night:
     config: Config
     columns: FeatureColumns
     input_rows: Mapping[SourceName, int]
+    input_slices: Mapping[SourceName, int]
     jobs: tuple[TableJob, ...]
     sets: tuple[EmbeddingSet, ...]
     bundle: BundleRef
@@ -85,9 +87,9 @@ class Night:
         """The run's manifest, its last file."""
         return self.path("manifest.json")
 
-    def slice_uri(self, piece: Slice) -> str:
+    def slice_uri(self, source: SourceName, number: int) -> str:
         """The cleaned rows of one slice."""
-        return self.path("0_slices", f"{piece.source}-{piece.number:05d}.parquet")
+        return self.path("0_slices", f"{source}-{number:05d}.parquet")
 
     def quarantine_uri(self, piece: Slice) -> str:
         """The rows of one slice that were put aside; absent where there are none."""

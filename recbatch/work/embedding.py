@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from recbatch.errors import RecbatchError
@@ -17,9 +16,8 @@ from recbatch.night import EmbeddingSet, Night, TowerName
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import embedding_rows, embeddings_layout
 from recbatch.work.gate import bundle_of
+from recbatch.work.given import Vectors, given_vectors
 from recbatch.work.items import RangePart
-
-Vectors = npt.NDArray[np.float32]
 
 
 @dataclass
@@ -59,8 +57,12 @@ def embed_range(night: Night, vectors: EmbeddingSet, profile: RangePart, model: 
     layout = embeddings_layout(vectors.schema)
 
     def make(counts: dict[str, int]) -> Iterator[pa.Table]:
-        profiles = read_part(profile.part.uri)
-        found, known = model.tower.embed(profiles, night.as_of_us)
+        if vectors.bundle.given:
+            profiles = read_part(profile.part.uri, ["id"])
+            found, known = given_vectors(night, vectors.entity, profiles.column("id").combine_chunks())
+        else:
+            profiles = read_part(profile.part.uri)
+            found, known = model.tower.embed(profiles, night.as_of_us)
         finite = np.isfinite(found).all(axis=1)
         valid = known & finite
         counts.update(

@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recbatch import storage
 from recbatch.config.models import Entity
+from recbatch.errors import InputError
 from recbatch.interactions import (
     QUARANTINE_SCHEMA,
+    VECTOR,
     Chunk,
     Slice,
+    SourceName,
     check_counts,
+    check_widths,
     clean_schema,
     cut_points,
     entity_chunks,
@@ -34,6 +39,9 @@ log = logging.getLogger(__name__)
 
 ENTITIES: tuple[Entity, Entity] = ("user", "item")
 
+_VECTORS = 16_384
+"""Rows of a row group of given vectors."""
+
 Packed = tuple[str, bytes]
 """An input's name, and rows of one of its slices, packed."""
 
@@ -50,13 +58,29 @@ def clean_slice(night: Night, piece: Slice) -> SlicePart:
         if found.quarantined.num_rows:
             _put_aside(night, piece, lambda: found.quarantined)
         counts.update(found.counts)
-        yield found.table
+        yield from _sorted_rows(found.table) if spec.has_vectors(piece.source) else [found.table]
 
-    item = f"clean {piece.source} {piece.number:05d}"
-    part = make_part(night.slice_uri(piece), item, night.run, Layout(plain, encoded=coded), make)
+    layout = Layout(plain, encoded=coded)
+    if spec.has_vectors(piece.source):  # each range looks up its own rows
+        layout = Layout(plain, sorted_by=("id",), statistics=("id",), dictionaries=())
+    part = make_part(
+        night.slice_uri(piece.source, piece.number), clean_item(piece.source, piece.number), night.run, layout, make
+    )
     if not part.counts["quarantined"]:
         return SlicePart(piece, part, None)
     return SlicePart(piece, part, _put_aside(night, piece, lambda: read_slice(piece, spec).quarantined))
+
+
+def clean_item(source: SourceName, number: int) -> str:
+    """Name of the work item that cleans one slice."""
+    return f"clean {source} {number:05d}"
+
+
+def _sorted_rows(table: pa.Table) -> Iterator[pa.Table]:
+    """Rows by id, and those of one id as they came; a row group at a time."""
+    order = pc.sort_indices(table["id"])  # stable
+    for first in range(0, table.num_rows, _VECTORS):
+        yield table.take(order[first : first + _VECTORS])
 
 
 def _put_aside(night: Night, piece: Slice, rows: Callable[[], pa.Table]) -> Part:
@@ -89,9 +113,10 @@ def cut_ranges(night: Night, _: None, samples: Sequence[SliceSample]) -> Cuts:
     """The cut points, from all slices; the first of the night's decisions that needs the data.
 
     Raises:
-        InputError: most timestamps cannot be meant as declared.
+        InputError: most timestamps cannot be meant as declared, or given vectors are of several widths.
         RecbatchError: more rows had to be put aside than the config allows.
     """
+    widths = {}
     for source in night.input_rows:
         counts = Counter[str]()
         for sample in samples:
@@ -100,6 +125,12 @@ def cut_ranges(night: Night, _: None, samples: Sequence[SliceSample]) -> Cuts:
         check_counts(source, counts, night.read_spec, where=night.path("0_slices", "quarantine"))
         for sentence in remarks(source, counts):
             log.warning(sentence)
+        widths[source] = check_widths(source, counts)
+    if widths.get("users") != widths.get("items"):
+        raise InputError(
+            f"inputs.users.embedding, inputs.items.embedding: users have vectors of width {widths.get('users')}, items of "
+            f"{widths.get('items')}; both must come from one model"
+        )
     if storage.exists(night.ranges_uri):
         ranges = Ranges.load(night.ranges_uri)
     else:
@@ -149,7 +180,8 @@ def split_slice(night: Night, cleaned: SlicePart, cuts: Cuts) -> Iterator[tuple[
     if not wanted:
         return
     coded = ["user_id", "item_id"] if source == "interactions" else []
-    table = read_part(cleaned.part.uri, coded=coded)
+    columns = [name for name in clean_schema(source, night.read_spec).names if name != VECTOR]
+    table = read_part(cleaned.part.uri, columns, coded=coded)
     for chunk in _chunks(night, source, number, table, cuts.ranges):
         if chunk.range in cuts.missing[chunk.entity]:
             yield chunk.entity, chunk.range, (source, chunk.data)

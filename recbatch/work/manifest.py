@@ -41,6 +41,7 @@ def make_manifest(plan: Plan, results: Results, tables: Mapping[str, Any]) -> di
         "identity": dict(plan.identity),
         "model": {
             "bundle": relative(night, used.uri),
+            "given": used.given,
             **{key: bundle[key] for key in _MODEL_KEYS},
             **{key: bundle.get(key) for key in _NEWER_MODEL_KEYS},
         },

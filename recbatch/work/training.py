@@ -20,6 +20,7 @@ from recbatch.model import Bundle, TrainingData, load_bundle, train_bundle
 from recbatch.model.bundle import MANIFEST
 from recbatch.night import BundleRef, Plan, TrainingJob
 from recbatch.work.gate import pass_gate, verified
+from recbatch.work.given import describe_given
 from recbatch.work.items import Cuts
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ def train_night(plan: Plan, _: Cuts) -> BundleRef:
     One that was trained for the night has to pass the model gate, which may put the last night's in its place.
     """
     night = plan.night
+    if night.bundle.given:
+        describe_given(plan)
+        return night.bundle
     if plan.training is None:
         load_bundle(night.bundle.uri)
         return night.bundle
