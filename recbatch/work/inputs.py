@@ -128,8 +128,8 @@ def cut_ranges(night: Night, _: None, samples: Sequence[SliceSample]) -> Cuts:
         widths[source] = check_widths(source, counts)
     if widths.get("users") != widths.get("items"):
         raise InputError(
-            f"inputs.users.embedding, inputs.items.embedding: users have vectors of width {widths.get('users')}, items of "
-            f"{widths.get('items')}; both must come from one model"
+            f"inputs.users.embedding, inputs.items.embedding: users have vectors of width {widths.get('users')}, "
+            f"items of {widths.get('items')}; both must come from one model"
         )
     if storage.exists(night.ranges_uri):
         ranges = Ranges.load(night.ranges_uri)
