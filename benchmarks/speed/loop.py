@@ -44,7 +44,9 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
 
     lap("imports")
     users, items, k = np.load(task["users"], mmap_mode="r"), np.load(task["items"]), task["k"]
-    user_ids, item_ids = (pa.array([f"{name}{row:09d}" for row in range(n)]) for name, n in (("u", len(users)), ("i", len(items))))
+    user_ids, item_ids = (
+        pa.array([f"{name}{row:09d}" for row in range(n)]) for name, n in (("u", len(users)), ("i", len(items)))
+    )
     lap("load")
     searcher = (
         scann_ops_pybind.builder(items, k, "dot_product")
@@ -67,7 +69,12 @@ def main(task: dict[str, Any]) -> dict[str, Any]:
     ranks = pa.array(np.tile(np.arange(1, k + 1, dtype=np.int32), step))
     codes = np.repeat(np.arange(step, dtype=np.int32), k)
     with pq.ParquetWriter(
-        task["output"], schema, compression="zstd", use_dictionary=ids, write_statistics=["query_id"], store_schema=False
+        task["output"],
+        schema,
+        compression="zstd",
+        use_dictionary=ids,
+        write_statistics=["query_id"],
+        store_schema=False,
     ) as writer:
         lap("open")
         block = 20 * step

@@ -1,0 +1,50 @@
+"""Commands timed as a whole: in a process of their own, with the memory that it had at most."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from recbatch.errors import RecbatchError
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run of a command.
+
+    Attributes:
+        seconds: from its start to its end.
+        cpu_seconds: of all its threads.
+        peak_bytes: resident memory at most.
+        output: what it printed.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    output: str
+
+
+def run(words: Sequence[str], variables: Mapping[str, str] | None = None) -> Ran:
+    """Run a command to its end.
+
+    Raises:
+        RecbatchError: it failed; with the end of what it said.
+    """
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complaints:
+        child = subprocess.Popen(list(words), stdout=said, stderr=complaints, env=dict(os.environ, **(variables or {})))
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - started
+        child.returncode = os.waitstatus_to_exitcode(status)
+        for stream in (said, complaints):
+            stream.seek(0)
+        if child.returncode:
+            end = complaints.read().decode(errors="replace")[-2000:]
+            raise RecbatchError(f"`{' '.join(words[:4])} ...` ended with {child.returncode}: {end}")
+        cpu = usage.ru_utime + usage.ru_stime
+        return Ran(seconds, cpu, usage.ru_maxrss * 1024, said.read().decode(errors="replace"))

@@ -1,0 +1,57 @@
+"""What a measurement was made on, and how its runs become figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+_LIBRARIES = ("recbatch", "apache-beam", "scann", "tensorflow", "pyarrow", "numpy")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, memory, versions, and the kernels that NumPy's BLAS has chosen."""
+    cpuinfo = Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
+    names = [line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    np.ones((2, 2)) @ np.ones((2, 2))
+    blas = [
+        f"{each['internal_api']} {each['version']} {each.get('architecture', '')}".strip() for each in threadpool_info()
+    ]
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": memory,
+        "blas": blas,
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in _LIBRARIES},
+    }
+
+
+def line(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
+    """(fixed, slope) of ``seconds = fixed + slope * size`` by least squares."""
+    slope, fixed = np.polyfit(np.asarray(sizes, float), np.asarray(seconds, float), 1)
+    return float(fixed), float(slope)
+
+
+def median(values: Sequence[float]) -> float:
+    """The median."""
+    return statistics.median(values)
+
+
+def write(folder: Path, name: str, result: Mapping[str, Any]) -> Path:
+    """Store a measurement as ``<folder>/<name>.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
+    return path
