@@ -56,5 +56,5 @@ def write_config(folder: Path, tables: dict[str, Any]) -> Path:
     settings = {name: tables.get(name, {"enabled": False}) for name in every}
     path = folder / f"{'-'.join(tables)}.yaml"
     inputs = {"interactions": {"path": str(folder / "interactions.parquet")}}
-    path.write_text(json.dumps({"inputs": inputs, "tables": settings}))  # JSON is YAML
+    path.write_text(json.dumps({"inputs": inputs, "tables": settings, "index": {"kind": "scann"}}))  # JSON is YAML
     return path
