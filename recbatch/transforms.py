@@ -1,7 +1,7 @@
 """The Beam side of the work items: each is a plain function of :mod:`recbatch.work`, wired up here and nowhere else.
 
 What travels between transforms is small: a slice, a range with the URI of its part, an Arrow chunk on its way to its
-range. No row of a table and no vector crosses a shuffle.
+range. No row of a table and no vector crosses a shuffle; with several shards the scores of sampled queries do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from recbatch.config.models import Entity
 from recbatch.night import BundleRef, EmbeddingSet, Night, Plan, Shard, Shards, TableJob
 from recbatch.run import recorded
 from recbatch.work import auditing, embedding, indexing, inputs, merging, publish, search, shards, training
-from recbatch.work.items import Cuts, IndexRef, PartAudit, RangePart, ShardAudit, ShardPart, SlicePart, SliceSample
+from recbatch.work.items import (
+    Cuts,
+    IndexRef,
+    PartAudit,
+    RangePart,
+    ShardAudit,
+    ShardPart,
+    ShardQueries,
+    SlicePart,
+    SliceSample,
+)
 
 NAMESPACE = "recbatch"
 
@@ -199,11 +209,9 @@ class Index(beam.PTransform):
 
 
 class Search(beam.PTransform):
-    """Indexes -> audits of the table's parts, shard by shard.
+    """Indexes -> audits of the table's parts.
 
-    What a range of queries finds in a shard is audited from storage as soon as it is there, and with that of the other
-    shards becomes the range's part of the table. When all are there, a table whose index found too little is searched
-    again exactly.
+    When all are there, a table whose index found too little is searched again, exactly.
     """
 
     def __init__(
@@ -220,20 +228,50 @@ class Search(beam.PTransform):
         self._candidates = AsList(candidates)
 
     def expand(self, indexes: beam.PCollection[IndexRef]) -> beam.PCollection[PartAudit]:
+        lanes = indexes | "Lanes" >> beam.FlatMap(shards.lanes, self._queries)
+        audits = lanes | "Shards" >> SearchShards(self._night, self._job, self._candidates)
+        missed = indexes | "Missed" >> beam.FlatMap(_if_missed, self._job, AsList(audits))
+        again = missed | "Lanes again" >> beam.FlatMap(shards.lanes, self._queries)
+        return (
+            audits | "Kept" >> beam.FlatMap(_if_met, self._job, AsList(audits)),
+            again | "Exactly" >> SearchShards(self._night, self._job, self._candidates, exactly=True),
+        ) | "One of both" >> beam.Flatten()
+
+
+class SearchShards(beam.PTransform):
+    """Lanes -> audits of the table's parts.
+
+    What a range of queries finds in a shard is audited from storage as soon as it is there, and with that of the other
+    shards becomes the range's part of the table.
+    """
+
+    def __init__(self, night: Night, job: TableJob, candidates: AsList, *, exactly: bool = False):
+        super().__init__()
+        self._night = night
+        self._job = job
+        self._candidates = candidates
+        self._exactly = exactly
+
+    def expand(self, lanes: beam.PCollection[Sequence[ShardQueries]]) -> beam.PCollection[PartAudit]:
         night, job = self._night, self._job
-        audits = (
-            indexes
-            | "Lanes" >> beam.FlatMap(shards.lanes, self._queries)
+        return (
+            lanes
             | "Spread" >> beam.Reshuffle()
-            | "Ranges of a lane" >> beam.FlatMap(iter)
-            | do(night, "search", search.Search(job, count_load), self._candidates)
+            | "Ranges" >> beam.FlatMap(iter)
+            | do(night, "search", search.Search(job, count_load, self._exactly), self._candidates)
             | do(night, "audit", auditing.AuditShard(job, count_load), self._candidates)
             | "By range" >> beam.Map(_by_range).with_output_types(tuple[int, ShardAudit])
             | "Bring shards together" >> beam.GroupByKey()
-            | do(night, "merge", merging.Merge(job))
+            | do(night, "merge", merging.Merge(job, self._exactly))
         )
-        settle = merging.Settle(job, count_load)
-        return audits | do(night, "settle", settle, AsList(indexes), self._candidates, AsList(audits))
+
+
+def _if_missed(element: Any, job: TableJob, audits: Sequence[PartAudit]) -> Sequence[Any]:
+    return [] if merging.found_enough(job, audits) else [element]
+
+
+def _if_met(element: Any, job: TableJob, audits: Sequence[PartAudit]) -> Sequence[Any]:
+    return [element] if merging.found_enough(job, audits) else []
 
 
 def _shards_of(shards: Shards, table: str) -> Sequence[Shard]:

@@ -192,7 +192,7 @@ def test_cache_keeps_to_its_budget_and_counts_loads() -> None:
 
 
 def test_cache_loads_once_for_all_threads_and_again_after_a_failure() -> None:
-    cache: SearcherCache[SimpleNamespace] = SearcherCache()
+    cache: SearcherCache[SimpleNamespace] = SearcherCache(budget=100)
     loads: list[str] = []
 
     def fail() -> SimpleNamespace:

@@ -35,12 +35,12 @@ def scored(rows: list[list[float]]) -> Neighbours:
 def test_recall_counts_what_reaches_the_last_exact_score() -> None:
     exact = scored([[9, 8, 7], [5, 5, 5], [1000, 999, 998], [4], [-1, -2, -3]])
     found = scored([[9, 7, 6], [5, 5, 5], [1000, 998.0005, 997.9995], [4], [-1, -3.0000005, -3.00002]])
-    assert query_recalls(found, exact).tolist() == pytest.approx([2 / 3, 1, 1, 1, 2 / 3])
+    assert query_recalls(found.scores, exact.scores).tolist() == pytest.approx([2 / 3, 1, 1, 1, 2 / 3])
 
 
 def test_queries_with_nothing_to_find_do_not_count() -> None:
     nothing = Neighbours.empty(3, 5)
-    assert query_recalls(nothing, nothing).tolist() == []
+    assert query_recalls(nothing.scores, nothing.scores).tolist() == []
     recall = index_recall(nothing, nothing)
     assert (recall.mean, recall.lower, recall.queries) == (1.0, 1.0, 0)
 

@@ -16,7 +16,7 @@ from robust_nights import contents
 from world import DS, Published, pairs_world, random_vectors, run
 
 from recbatch.errors import RecbatchError
-from recbatch.launch.nightly import Outcome
+from recbatch.launch.nightly import Outcome, recommend
 from recbatch.neighbours import mean_recall
 from recbatch.tables.pointer import read_pointer
 from recbatch.tables.verify import check_output
@@ -110,7 +110,8 @@ def test_what_is_there_is_not_searched_again(inputs: Inputs, tmp_path: Path) -> 
         (tmp_path / name).unlink()
     counters = inputs.run(tmp_path, f"index.memory_gib={BUDGETS[7]}").counters
     assert counters["search_parts_made"] == 9  # every range of users, in one shard
-    assert Published(tmp_path).manifest["work"]["user2item"] == {"made": 1, "found": 8}
+    work = Published(tmp_path).manifest["work"]
+    assert (work["user2item"], work["user2item_shards"]) == ({"made": 1, "found": 8}, {"made": 9, "found": 54})
     assert contents(tmp_path) == before
 
 
@@ -134,9 +135,60 @@ def test_a_bad_part_of_a_shard_is_not_merged(inputs: Inputs, tmp_path: Path, mon
     assert _shards(Published(_night(inputs, tmp_path, 7)))["item2item"] == 7
 
 
+def test_a_lost_shard_is_not_published(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merge = merging.Merge.__call__
+
+    def lossy(self: merging.Merge, night: Any, element: Any) -> Any:
+        number, audits = element
+        return merge(self, night, (number, [audit for audit in audits if audit.shard.number != 1]))
+
+    monkeypatch.setattr(merging.Merge, "__call__", lossy)
+    with pytest.raises(RecbatchError, match="not published.*1 of 2 shards were searched"):
+        _night(inputs, tmp_path, 2)
+
+
+def test_a_merged_part_that_goes_bad_is_not_published(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = merging.make_part
+
+    def make_and_corrupt(uri: str, *arguments: Any) -> Any:
+        part = make(uri, *arguments)
+        if uri.endswith("user2user/part-00003.parquet"):
+            flip_a_byte(Path(uri))
+        return part
+
+    monkeypatch.setattr(merging, "make_part", make_and_corrupt)
+    with pytest.raises(RecbatchError, match=r"not published.*user2user/part-00003.parquet: cannot be read back"):
+        _night(inputs, tmp_path, 2)
+
+
+def test_a_merged_part_that_is_not_the_best_is_not_published(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = merging.merge_rows
+
+    def first_shard_twice(layout: Any, queries: Any, parts: list[str], k: int) -> Any:
+        return rows(layout, queries, parts[:1], k)
+
+    monkeypatch.setattr(merging, "merge_rows", first_shard_twice)
+    with pytest.raises(RecbatchError, match="not published") as failure:
+        _night(inputs, tmp_path, 2)
+    assert "are not the best of what they found in the shards" in str(failure.value) or "min(k" in str(failure.value)
+
+
+@pytest.mark.heavy
+def test_worker_processes_make_the_same_tables(inputs: Inputs, whole: Published, tmp_path: Path) -> None:
+    beam = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    sets = [f"index.memory_gib={BUDGETS[2]}"]
+    recommend(inputs.config, sets, str(tmp_path), DS, model=str(inputs.bundle), force=False, beam_arguments=beam)
+    for table in TABLES:
+        assert Published(tmp_path).table(table).equals(whole.table(table)), table
+
+
 INDEXED = (
     "index.kind=scann",
-    "run.range_ids=1000",
+    "run.range_ids=300",
     "tables.user2user.enabled=false",
     "tables.item2user.enabled=false",
 )
@@ -180,10 +232,12 @@ def test_a_table_whose_indexes_find_too_little_is_searched_again_exactly(
     monkeypatch.setattr(merging, "audited_recall", lambda job, audits: mean_recall(np.zeros(9), job.settings.k))
     catalog.run(tmp_path / "exact", *INDEXED[1:], "index.kind=exact", "tables.item2item.enabled=false")
     sets = (*INDEXED, f"index.memory_gib={640_000 / 2**30}", "tables.item2item.enabled=false")
-    catalog.run(tmp_path / "out", *sets)
+    counters = catalog.run(tmp_path / "out", *sets).counters
+    assert counters["index_loads_user2item"] <= 6  # each of three shards twice at most, never for every range
     night = Published(tmp_path / "out")
     index = night.manifest["tables"]["user2item"]["index"]
     assert (index["searched_again_exactly"], index["index_recall_at_k"], len(index["shards"])) == (True, 1.0, 3)
     assert night.table("user2item").equals(Published(tmp_path / "exact").table("user2item"))
+    assert check_output(str(tmp_path / "out")) == ([DS], [])
     paths = [file["path"] for file in night.manifest["tables"]["user2item"]["files"]]
     assert all("user2item-exact" in path and pq.read_metadata(tmp_path / "out" / path).num_rows for path in paths)

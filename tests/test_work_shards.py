@@ -58,13 +58,13 @@ def test_a_range_that_is_too_large_is_a_shard_of_its_own() -> None:
 
 
 def test_one_worker_takes_some_ranges_through_a_shard() -> None:
-    """But each range goes to a worker of its own where there is nothing to load again."""
-    parts = [RangePart("users", number, Part("", "", 0, 0)) for number in (*range(20, 40), *range(20))]
-    for count, most in ((1, 1), (3, 16)):
+    """But each range goes to a worker of its own where there is nothing to load again, or there are few."""
+    parts = [RangePart("users", number, Part("", "", 0, 0)) for number in (*range(200, 400), *range(200))]
+    for ranges, count, most in ((400, 1, 1), (400, 2, 12), (400, 3, 16), (40, 3, 1)):
         index = IndexRef("table", Shard(0, 0, 1, count), {})
-        portions = list(lanes(index, parts))
-        assert max(map(len, portions)) == most
-        assert [each.queries.number for each in itertools.chain(*portions)] == list(range(40))
+        made = list(lanes(index, [part for part in parts if part.number < ranges]))
+        assert max(map(len, made)) == most
+        assert [each.queries.number for each in itertools.chain(*made)] == list(range(ranges))
 
 
 def test_they_are_stored_once(tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ Plain functions without Beam or TensorFlow; ScaNN is imported on the first build
 """
 
 from recbatch.index.build import build_index, index_checksum
-from recbatch.index.cache import DEFAULT_BUDGET, SearcherCache
+from recbatch.index.cache import SearcherCache
 from recbatch.index.parameters import MIN_CANDIDATES, IndexParameters, SearchParameters, candidate_bytes
 from recbatch.index.searcher import Searcher, load_index
 from recbatch.index.vectors import MAX_NORM, Candidates, Similarity, Validity, classify, prepare
 
 __all__ = [
-    "DEFAULT_BUDGET",
     "MAX_NORM",
     "MIN_CANDIDATES",
     "Candidates",

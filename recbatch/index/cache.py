@@ -7,9 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-DEFAULT_BUDGET = 4 * 2**30
-"""Bytes of loaded indexes that a process keeps; fixed, never what a machine happens to have."""
-
 
 class Sized(Protocol):
     """Something that takes memory."""
@@ -29,19 +26,22 @@ class SearcherCache(Generic[Held]):
     kept alone. One that was given up lives on for those who still hold it.
     """
 
-    def __init__(self, budget: int = DEFAULT_BUDGET) -> None:
+    def __init__(self, budget: int) -> None:
         self._budget = budget
         self._held: OrderedDict[str, Held] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str, load: Callable[[], Held], on_load: Callable[[str], None] | None = None) -> Held:
+    def get(
+        self, name: str, load: Callable[[], Held], on_load: Callable[[str], None] | None = None, expected: int = 0
+    ) -> Held:
         """What ``name`` stands for; ``load`` is called if the process does not hold it.
 
         Args:
             name: identifies the content, as a checksum or an immutable place does.
             load: makes it. If it fails, the next one who asks tries again.
             on_load: called with the name after every load, to count them.
+            expected: bytes that it will take, about; room is made for them before it is loaded.
         """
         with self._lock:
             loading = self._loading.setdefault(name, threading.Lock())
@@ -50,6 +50,7 @@ class SearcherCache(Generic[Held]):
                 if name in self._held:
                     self._held.move_to_end(name)
                     return self._held[name]
+            self.make_room(expected)
             loaded = load()
             self._keep(name, loaded)
         if on_load is not None:
@@ -62,10 +63,18 @@ class SearcherCache(Generic[Held]):
         with self._lock:
             return sum(each.nbytes for each in self._held.values())
 
+    def make_room(self, expected: int) -> None:
+        """Give up what would go over the budget together with ``expected`` bytes more."""
+        with self._lock:
+            self._give_up(expected, kept=0)
+
     def _keep(self, name: str, loaded: Held) -> None:
         with self._lock:
             self._held[name] = loaded
-            held = sum(each.nbytes for each in self._held.values())
-            while held > self._budget and len(self._held) > 1:
-                _, oldest = self._held.popitem(last=False)
-                held -= oldest.nbytes
+            self._give_up(0, kept=1)
+
+    def _give_up(self, expected: int, kept: int) -> None:
+        held = expected + sum(each.nbytes for each in self._held.values())
+        while held > self._budget and len(self._held) > kept:
+            _, oldest = self._held.popitem(last=False)
+            held -= oldest.nbytes

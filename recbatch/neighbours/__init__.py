@@ -6,7 +6,7 @@ Plain functions on NumPy and pyarrow, without Beam or TensorFlow.
 from recbatch.neighbours.exclusions import Exclusions
 from recbatch.neighbours.ids import exclusions_of, ordinals_of
 from recbatch.neighbours.recall import Recall, index_recall, mean_recall, query_recalls
-from recbatch.neighbours.scores import Neighbours, merge, score
+from recbatch.neighbours.scores import Neighbours, Scores, best_scores, merge, score
 from recbatch.neighbours.search import find_neighbours
 from recbatch.neighbours.tune import SAMPLE_QUERIES, IndexPlan, Trial, Tuning, exact_tuning, plan_index, tune
 
@@ -16,8 +16,10 @@ __all__ = [
     "IndexPlan",
     "Neighbours",
     "Recall",
+    "Scores",
     "Trial",
     "Tuning",
+    "best_scores",
     "exact_tuning",
     "exclusions_of",
     "find_neighbours",

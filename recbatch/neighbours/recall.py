@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recbatch.neighbours.scores import Neighbours
+from recbatch.neighbours.scores import Neighbours, Scores
 
 ONE_SIDED_95 = 1.645
 """Standard errors below the mean where the true value lies with 5 % probability."""
@@ -29,21 +29,22 @@ class Recall:
     k: int
 
 
-def query_recalls(found: Neighbours, exact: Neighbours) -> npt.NDArray[np.float64]:
+def query_recalls(found: Scores, exact: Scores) -> npt.NDArray[np.float64]:
     """The share of each query's exact result that was found, for the queries that have anything to find.
 
     A found candidate is a hit if its score reaches the k-th exact one (the last one, where fewer are eligible) less
     1e-6 * max(1, |score|), so that any of several equal candidates is right.
 
     Args:
-        found: what the index found; scores are the fixed ones.
-        exact: what exact search found for the same queries, k and exclusions.
+        found: scores of what the index found, float32 [m, k]; NaN where a query got fewer than k.
+        exact: scores of what exact search found for the same queries, k and exclusions, best first; [m, k].
     """
-    asked = exact.counts > 0
-    counts = exact.counts[asked]
-    last = exact.scores[asked, counts - 1].astype(np.float64)
+    given = (~np.isnan(exact)).sum(axis=1)
+    asked = given > 0
+    counts = given[asked]
+    last = exact[asked, counts - 1].astype(np.float64)
     needed = last - _TOLERANCE * np.maximum(1.0, np.abs(last))
-    hits = (found.scores[asked] >= needed[:, None]).sum(axis=1)
+    hits = (found[asked] >= needed[:, None]).sum(axis=1)
     return np.minimum(hits, counts) / counts
 
 
@@ -63,4 +64,4 @@ def mean_recall(recalls: npt.NDArray[np.float64], k: int) -> Recall:
 
 def index_recall(found: Neighbours, exact: Neighbours) -> Recall:
     """The recall of a random sample of queries: see :func:`query_recalls` and :func:`mean_recall`."""
-    return mean_recall(query_recalls(found, exact), exact.scores.shape[1])
+    return mean_recall(query_recalls(found.scores, exact.scores), exact.scores.shape[1])

@@ -137,6 +137,17 @@ def merge(parts: Sequence[Neighbours]) -> Neighbours:
     return best(ordinals, scores, parts[0].ordinals.shape[1])
 
 
+def best_scores(parts: Sequence[Scores], k: int) -> Scores:
+    """The k best scores of the same queries in several candidate shards, best first; NaN where there are fewer.
+
+    Args:
+        parts: float32 [m, any], NaN where a query got fewer.
+        k: at least 1.
+    """
+    every = np.concatenate([*parts, np.full((len(parts[0]), k), np.nan, np.float32)], axis=1)
+    return -np.sort(-every, axis=1)[:, :k]  # NaN comes last
+
+
 def _rounded(totals: npt.NDArray[np.float64], candidates: Candidates) -> Scores:
     if candidates.similarity == "cosine":
         np.clip(totals, -1.0, 1.0, out=totals)  # unit vectors are so only up to rounding

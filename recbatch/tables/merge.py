@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +16,15 @@ from recbatch.neighbours import Neighbours, merge
 from recbatch.run import Layout
 from recbatch.tables.rows import queries_per_row_group, top_k_rows
 
+_SOURCE = 4  # place of the column that is the same in every row
+
 
 def merge_rows(
     layout: Layout, queries: pa.Array, parts: Sequence[str], k: int
 ) -> Iterator[tuple[pa.Table, Neighbours]]:
     """The rows of a table's part, a row group at a time, and the neighbours that they are made from.
 
-    Memory is taken for one row group of every shard.
+    Memory is taken for one row group of one shard at a time, and for the best so far.
 
     Args:
         layout: of the table, see :func:`recbatch.tables.rows.top_k_layout`.
@@ -33,50 +36,58 @@ def merge_rows(
         RecbatchError: a part is not of these queries.
     """
     step = queries_per_row_group(k)
+    with ExitStack() as opened:
+        shards = [_open(opened, uri, layout, -(-len(queries) // step)) for uri in parts]
+        for number, first in enumerate(range(0, len(queries), step)):
+            block = queries[first : first + step]
+            best, ids = Neighbours.empty(len(block), k), pa.array([], pa.string())
+            for uri, shard in zip(parts, shards, strict=True):
+                rows = shard.read_row_group(number, layout.schema.names[:_SOURCE])
+                best, ids = _joined(best, ids, *_neighbours(rows, block, k, uri))
+            yield top_k_rows(layout, block, ids, best), best
+
+
+def _open(opened: ExitStack, uri: str, layout: Layout, blocks: int) -> pq.ParquetFile:
+    """A part, of which every block of queries is one row group."""
     query, _, candidate, *_ = layout.schema.names
-    shards = [_blocks(uri, (query, candidate), queries, step) for uri in parts]
-    waiting = [next(shard, None) for shard in shards]
-    for number, first in enumerate(range(0, len(queries), step)):
-        block = queries[first : first + step]
-        found, ids, offset = [], [], 0
-        for place, shard in enumerate(shards):
-            there = waiting[place]
-            if there is None or there[0] != number:
-                continue
-            neighbours, candidates = _neighbours(there[1], block, k)
-            found.append(neighbours.shifted(offset))
-            ids.append(candidates)
-            offset += len(candidates)
-            waiting[place] = next(shard, None)
-        best = merge(found) if found else Neighbours.empty(len(block), k)
-        candidates = pa.concat_arrays(ids) if ids else pa.array([], pa.string())
-        yield top_k_rows(layout, block, candidates, best), best
+    source = opened.enter_context(storage.open_input(uri))
+    file = pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=[query, candidate])
+    if blocks and file.num_row_groups != blocks:
+        raise _other_queries(uri)
+    return opened.enter_context(file)
 
 
-def _blocks(uri: str, coded: Sequence[str], queries: pa.Array, step: int) -> Iterator[tuple[int, pa.Table]]:
-    """The row groups of a part with the number of the block of ``step`` queries that each belongs to."""
-    with storage.open_input(uri) as source:
-        file = pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=list(coded))
-        for group in range(file.num_row_groups):
-            rows = file.read_row_group(group).unify_dictionaries().combine_chunks()
-            if rows.num_rows:
-                place = pc.index_in(rows.column(0)[0].cast(pa.string()), value_set=queries).as_py()
-                if place is None:
-                    raise RecbatchError(f"{uri} holds other queries than those of its range; remove it and run again")
-                yield place // step, rows
+def _joined(best: Neighbours, ids: pa.Array, found: Neighbours, candidates: pa.Array) -> tuple[Neighbours, pa.Array]:
+    """The best of both, and the ids of the candidates that are among them; those of ``found`` come after the others."""
+    merged = merge([best, found.shifted(len(ids))])
+    occurs = np.zeros(len(ids) + len(candidates), bool)
+    occurs[merged.ordinals[merged.ordinals >= 0]] = True
+    place = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
+    ordinals = np.where(merged.ordinals < 0, -1, place[merged.ordinals]) if len(place) else merged.ordinals
+    kept = pa.concat_arrays([ids, candidates]).filter(pa.array(occurs))
+    return Neighbours(ordinals.astype(np.int32), merged.scores, merged.counts), kept
 
 
-def _neighbours(rows: pa.Table, queries: pa.Array, k: int) -> tuple[Neighbours, pa.Array]:
+def _neighbours(rows: pa.Table, queries: pa.Array, k: int, uri: str) -> tuple[Neighbours, pa.Array]:
     """The neighbours of a block of queries, and the ids of their candidates in order, which ordinals point into."""
-    query, candidate = (rows.column(place).combine_chunks() for place in (0, 2))
-    at = pc.index_in(query.dictionary, value_set=queries).to_numpy(zero_copy_only=False)[query.indices.to_numpy()]
-    at = at.astype(np.int64)
+    found = Neighbours.empty(len(queries), k)
+    if not rows.num_rows:
+        return found, pa.array([], pa.string())
+    rows = rows.unify_dictionaries().combine_chunks()
+    query, candidate = (rows.column(place).chunk(0) for place in (0, 2))
+    places = pc.index_in(query.dictionary, value_set=queries).take(query.indices)
+    if places.null_count:
+        raise _other_queries(uri)
+    at = places.to_numpy().astype(np.int64)
     order = pc.array_sort_indices(candidate.dictionary).to_numpy()
     ordinal_of = np.empty(len(order), np.int32)
     ordinal_of[order] = np.arange(len(order), dtype=np.int32)
-    found = Neighbours.empty(len(queries), k)
-    places = at, rows.column(1).to_numpy() - 1
-    found.ordinals[places] = ordinal_of[candidate.indices.to_numpy()]
-    found.scores[places] = rows.column(3).to_numpy()
+    cells = at, rows.column(1).to_numpy() - 1
+    found.ordinals[cells] = ordinal_of[candidate.indices.to_numpy()]
+    found.scores[cells] = rows.column(3).to_numpy()
     found.counts[:] = np.bincount(at, minlength=len(queries))
     return found, candidate.dictionary.take(pa.array(order))
+
+
+def _other_queries(uri: str) -> RecbatchError:
+    return RecbatchError(f"{uri} holds other queries than those of its range; remove it and run again")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recbatch import storage
-from recbatch.neighbours import Exclusions, Neighbours, Recall, find_neighbours, mean_recall, ordinals_of, score
+from recbatch.neighbours import (
+    Exclusions,
+    Neighbours,
+    Recall,
+    Scores,
+    find_neighbours,
+    mean_recall,
+    ordinals_of,
+    query_recalls,
+    score,
+)
 from recbatch.night import EmbeddingSet, Night, Ranges, TableJob
 from recbatch.run import Part, existing_part
 from recbatch.tables.audit import audit_top_k, audit_vectors, read_stored
-from recbatch.work.candidates import Loaded, TableCandidates, load_candidates, rows_before, rows_per_query
+from recbatch.work.candidates import Loaded, TableCandidates, load_candidates, rows_per_query
 from recbatch.work.embedding import Vectors, embedding_item
 from recbatch.work.items import PartAudit, RangePart, ShardAudit, ShardPart
 from recbatch.work.search import RangeQueries, range_queries
@@ -74,24 +84,17 @@ class AuditShard:
                 ordinals=queries.excluded.ordinals,
                 wanted=np.minimum(job.settings.k, len(candidates.ids) - queries.excluded.counts),
             )
-        found, exact = None, None
+        result = ShardAudit(index.shard, number, searched.part, queries=pc.count_distinct(rows.column(0)).as_py())
         if not problems:
-            k = rows_per_query(job, candidate_parts)
-            sample = _Sample.of(night, job, rows, queries, candidates, k)
+            sample = _Sample.of(night, job, rows, queries, candidates, rows_per_query(job, candidate_parts))
             problems += sample.wrong_scores()
-            first = rows_before(index.shard, candidate_parts)
-            found = sample.stored.shifted(first)
-            exact = None if index.record["kind"] == "exact" else sample.exact().shifted(first)
-        return ShardAudit(
-            index.shard,
-            number,
-            searched.part,
-            queries=pc.count_distinct(rows.column(0)).as_py(),
-            problems=(*problems, *changed),
-            found=found,
-            exact=exact,
-            seconds={"search": searched.part.seconds, "audit": time.monotonic() - started},
-        )
+            exact = None if index.record["kind"] == "exact" else sample.exact()
+            if not index.shard.alone:
+                result = replace(result, found=sample.stored.scores, exact=exact)
+            elif exact is not None:
+                result = replace(result, recalls=tuple(query_recalls(sample.stored.scores, exact).tolist()))
+        seconds = {"search": searched.part.seconds, "audit": time.monotonic() - started}
+        return replace(result, problems=(*problems, *changed), seconds=seconds)
 
 
 def audited_recall(job: TableJob, audits: Sequence[PartAudit]) -> Recall:
@@ -148,10 +151,10 @@ class _Sample:
         if wrong:
             yield f"{wrong} scores of sampled queries are not those of the published vectors"
 
-    def exact(self) -> Neighbours:
-        """What exact search finds."""
+    def exact(self) -> Scores:
+        """Scores of what exact search finds."""
         k = self.stored.ordinals.shape[1]
-        return find_neighbours(self.vectors, self.candidates.prepared, k, excluded=self.excluded)
+        return find_neighbours(self.vectors, self.candidates.prepared, k, excluded=self.excluded).scores
 
 
 def read_back(part: Part) -> tuple[pa.Table, list[str], list[str]]:

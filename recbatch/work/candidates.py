@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,16 @@ from typing import Any
 import pyarrow as pa
 
 from recbatch import storage
-from recbatch.index import Candidates, Searcher, SearcherCache, Similarity, Validity, classify, load_index
+from recbatch.index import (
+    Candidates,
+    Searcher,
+    SearcherCache,
+    Similarity,
+    Validity,
+    candidate_bytes,
+    classify,
+    load_index,
+)
 from recbatch.model.bundle import read_manifest
 from recbatch.night import Night, Shard, TableJob
 from recbatch.work.embedding import Vectors, read_vectors
@@ -36,10 +45,15 @@ class TableCandidates:
         return held + (0 if self.searcher is None else self.searcher.nbytes)
 
 
-@functools.cache
-def _cache(budget: int) -> SearcherCache[TableCandidates]:
-    """The process's, of a budget in bytes."""
-    return SearcherCache(budget)
+_caches: dict[int, SearcherCache[TableCandidates]] = {}
+_lock = threading.Lock()
+
+
+def cache_of(night: Night) -> SearcherCache[TableCandidates]:
+    """The process's cache, of the night's budget."""
+    budget = int(night.config.index.memory_gib * 2**30)
+    with _lock:
+        return _caches.setdefault(budget, SearcherCache(budget))
 
 
 def similarity_of(night: Night, job: TableJob) -> tuple[Similarity, int | None]:
@@ -58,6 +72,8 @@ def valid_rows(
         "zero_vector": int((validity == Validity.ZERO).sum()),
         "too_long_vector": int((validity == Validity.TOO_LONG).sum()),
     }
+    if usable.all():  # no copy in the common case
+        return ids, vectors, left_out
     return ids.filter(pa.array(usable)), vectors[usable], left_out
 
 
@@ -80,18 +96,19 @@ def load_candidates(
         ids, prepared, _ = read_candidates(night, job, index.shard, parts)
         return TableCandidates(ids, prepared, _load_searcher(night, job, index))
 
-    cache = _cache(int(night.config.index.memory_gib * 2**30))
-    return cache.get(night.index_uri(job, index.shard), load, lambda _: on_load(job.name))
+    name, expected = night.index_uri(job, index.shard), shard_bytes(index.shard, parts)
+    return cache_of(night).get(name, load, lambda _: on_load(job.name), expected)
+
+
+def shard_bytes(shard: Shard, parts: Sequence[RangePart]) -> int:
+    """Memory that the candidates of a shard and their index take, at most about; ``parts`` are the table's."""
+    own = {part.number: part.part for part in parts if part.number in shard}
+    return sum(part.rows * candidate_bytes(part.counts["width"]) for part in own.values())
 
 
 def rows_per_query(job: TableJob, parts: Sequence[RangePart]) -> int:
     """Most rows that a query of the table can get; the same for every shard of the candidates."""
     return job.rows_per_query(sum({part.number: part.part.rows for part in parts}.values()))
-
-
-def rows_before(shard: Shard, parts: Sequence[RangePart]) -> int:
-    """Candidates in the shards before this one, with or without a valid vector."""
-    return sum({part.number: part.part.rows for part in parts if part.number < shard.first}.values())
 
 
 def _load_searcher(night: Night, job: TableJob, index: IndexRef) -> Searcher | None:

@@ -88,10 +88,13 @@ def embedding_item(vectors: EmbeddingSet, number: int) -> str:
 
 def read_vectors(parts: Sequence[RangePart]) -> tuple[pa.Array, Vectors]:
     """Ids ``[n]`` and vectors ``[n, dim]`` of some ranges, in order of the ranges, so sorted by id."""
-    tables = [read_part(item.part.uri) for item in sorted(parts, key=lambda item: item.number)]
-    table = pa.concat_tables(tables).combine_chunks()
-    ids = table.column(0).combine_chunks() if table.num_rows else pa.array([], pa.string())
-    width = max(item.part.counts["width"] for item in parts)
-    values = [chunk.flatten().to_numpy() for chunk in table.column(1).chunks]
-    flat = np.concatenate(values) if values else np.zeros(0, np.float32)
-    return ids, flat.reshape(len(ids), width)
+    rows, width = sum(item.part.rows for item in parts), max(item.part.counts["width"] for item in parts)
+    ids, vectors = [pa.array([], pa.string())], np.empty((rows, width), np.float32)
+    first = 0
+    for item in sorted(parts, key=lambda item: item.number):
+        table = read_part(item.part.uri)
+        ids += table.column(0).chunks
+        for chunk in table.column(1).chunks:
+            vectors[first : first + len(chunk)] = chunk.flatten().to_numpy().reshape(-1, width)
+            first += len(chunk)
+    return pa.concat_arrays(ids), vectors

@@ -17,7 +17,7 @@ from recbatch import storage
 from recbatch.index import build_index, index_checksum, load_index
 from recbatch.neighbours import SAMPLE_QUERIES, Exclusions, exact_tuning, plan_index, tune
 from recbatch.night import Night, Shard, TableJob
-from recbatch.work.candidates import files_uri, read_candidates
+from recbatch.work.candidates import cache_of, files_uri, read_candidates, shard_bytes
 from recbatch.work.embedding import Vectors
 from recbatch.work.items import IndexRef, RangePart
 from recbatch.work.search import range_queries
@@ -46,6 +46,7 @@ class Index:
 def _make(
     night: Night, job: TableJob, shard: Shard, candidate_parts: Sequence[RangePart], query_parts: Sequence[RangePart]
 ) -> dict[str, Any]:
+    cache_of(night).make_room(shard_bytes(shard, candidate_parts))
     ids, candidates, left_out = read_candidates(night, job, shard, candidate_parts)
     k, min_recall = job.rows_per_query(len(candidates)), job.settings.min_recall
     queries = sum(item.part.rows for item in query_parts)

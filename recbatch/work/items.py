@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recbatch.interactions import Slice
-from recbatch.neighbours import Neighbours
+from recbatch.neighbours import Scores
 from recbatch.night import Ranges, Shard
 from recbatch.run import Part
 
@@ -84,8 +84,9 @@ class ShardAudit:
         part: the audited part.
         queries: different queries in it.
         problems: sentences; empty when the part is as promised.
-        found: the stored neighbours of some queries; ordinals rise with the candidates' ids over all shards.
-        exact: theirs by exact search; None where that is how they were found.
+        found: of some queries, the scores of what was stored, ``[sampled, k]``; only where there are other shards.
+        exact: likewise of what exact search finds in the shard; None where that is what was stored.
+        recalls: of these queries, where the shard is alone and its search not exact.
         seconds: how long searching and auditing took.
     """
 
@@ -93,10 +94,11 @@ class ShardAudit:
     number: int
     part: Part
     queries: int
-    problems: tuple[str, ...]
-    found: Neighbours | None
-    exact: Neighbours | None
-    seconds: Mapping[str, float]
+    problems: tuple[str, ...] = ()
+    found: Scores | None = None
+    exact: Scores | None = None
+    recalls: tuple[float, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

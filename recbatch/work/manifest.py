@@ -180,7 +180,12 @@ def _work(night: Night, results: Results) -> dict[str, dict[str, int]]:
     parts = {"inputs": [item.part for item in results.cleaned]}
     parts |= {f"{entity}_profiles": [item.part for item in results.of(entity)] for entity in ("user", "item")}
     parts |= {vectors.name: [item.part for item in results.of(vectors.name)] for vectors in night.sets}
-    parts |= {job.name: [audit.part for audit in results.audited(job.name)] for job in night.jobs}
+    for job in night.jobs:
+        audits = results.audited(job.name)
+        parts[job.name] = [audit.part for audit in audits]
+        merged = [part for audit in audits for part in audit.merged]
+        if merged:
+            parts[f"{job.name}_shards"] = merged
     return {
         step: {"made": sum(part.made for part in found), "found": sum(not part.made for part in found)}
         for step, found in parts.items()

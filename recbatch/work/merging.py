@@ -1,4 +1,4 @@
-"""From what a range of queries found in every shard to its part of the table; and to an exact one if need be."""
+"""From what a range of queries found in every shard to its part of the table."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch.neighbours import merge, query_recalls
+from recbatch.neighbours import Scores, best_scores, query_recalls
 from recbatch.night import Night, TableJob
 from recbatch.run import Part, make_part, read_part
 from recbatch.schemas import arrow_schema
 from recbatch.tables.audit import audit_top_k
 from recbatch.tables.merge import merge_rows
 from recbatch.tables.rows import top_k_layout
-from recbatch.work.auditing import AuditShard, audited_recall, queries_part, read_back, sampled, stored_rows
-from recbatch.work.candidates import Loaded, similarity_of, valid_rows
+from recbatch.work.auditing import audited_recall, queries_part, read_back, sampled, stored_rows
+from recbatch.work.candidates import similarity_of, valid_rows
 from recbatch.work.embedding import read_vectors
-from recbatch.work.items import IndexRef, PartAudit, RangePart, ShardAudit, ShardQueries
-from recbatch.work.search import Search
+from recbatch.work.items import PartAudit, ShardAudit
 
 
 @dataclass(frozen=True)
@@ -41,19 +40,24 @@ class Merge:
         for audit in shards:
             seconds.update(audit.seconds)
         result = PartAudit(self.job.name, number, shards[0].part, shards[0].queries, seconds=seconds)
+        if [audit.shard.number for audit in shards] != list(range(shards[0].shard.count)):
+            return replace(result, problems=(f"{len(shards)} of {shards[0].shard.count} shards were searched",))
         bad = [audit for audit in shards if audit.problems]
         if bad:
             others = [f"{audit.part.uri}: {problem}" for audit in bad[1:] for problem in audit.problems]
             return replace(result, part=bad[0].part, problems=(*bad[0].problems, *others), exact=self.exactly)
-        result = replace(result, recalls=_recalls(shards), exact=self.exactly)
-        return result if shards[0].shard.alone else self._merged(night, result, shards)
+        result = replace(result, exact=self.exactly)
+        if shards[0].shard.alone:
+            return replace(result, recalls=shards[0].recalls)
+        return self._merged(night, result, shards)
 
     def _merged(self, night: Night, result: PartAudit, shards: Sequence[ShardAudit]) -> PartAudit:
         job, number = self.job, result.number
         layout, parts = top_k_layout(job.name), [audit.part.uri for audit in shards]
         vectors = read_vectors([queries_part(night, job, number)])
         ids, _, invalid = valid_rows(*vectors, *similarity_of(night, job))
-        k = max(audit.found.ordinals.shape[1] for audit in shards if audit.found is not None)
+        found = [audit.found for audit in shards if audit.found is not None]
+        k = found[0].shape[1]
 
         def make(counts: dict[str, int]) -> Iterator[pa.Table]:
             counts.update(invalid, nothing_eligible=0)
@@ -64,20 +68,30 @@ class Merge:
         item = f"merge {job.name}{' exactly' if self.exactly else ''} {number:05d}"
         part = make_part(night.table_uri(job, number, exactly=self.exactly), item, night.run, layout, make)
         started = time.monotonic()
-        problems, queries = self._audit(night, part, ids, shards, k)
+        problems, queries = self._audit(night, part, ids, parts, best_scores(found, k))
         seconds = Counter(result.seconds)
         seconds.update({"search": part.seconds, "audit": time.monotonic() - started})
-        merged = tuple(audit.part for audit in shards)
-        return replace(result, part=part, queries=queries, problems=tuple(problems), merged=merged, seconds=seconds)
+        return replace(
+            result,
+            part=part,
+            queries=queries,
+            problems=tuple(problems),
+            recalls=_recalls(shards, k),
+            merged=tuple(audit.part for audit in shards),
+            seconds=seconds,
+        )
 
     def _audit(
-        self, night: Night, part: Part, ids: pa.Array, shards: Sequence[ShardAudit], k: int
+        self, night: Night, part: Part, ids: pa.Array, parts: Sequence[str], best: Scores
     ) -> tuple[list[str], int]:
-        """(what is wrong with a merged part, its queries); the shards' parts were audited before."""
+        """(what is wrong with a merged part, its queries); the shards' parts were audited before.
+
+        ``best`` are the scores that sampled queries must have.
+        """
         rows, problems, changed = read_back(part)
         if problems:
             return [*problems, *changed], 0
-        given, candidates = _shard_rows(self.job.name, [audit.part.uri for audit in shards], ids)
+        given, candidates = _shard_rows(self.job.name, parts, ids, rows.column(2).unique())
         problems += audit_top_k(
             rows,
             table=self.job.name,
@@ -89,51 +103,30 @@ class Merge:
         )
         if not problems:
             chosen = ids.take(pa.array(sampled(night, self.job, len(ids))))
-            stored = stored_rows(rows, chosen, candidates, k)
-            best = merge([audit.found for audit in shards if audit.found is not None])
-            if not np.array_equal(stored.scores, best.scores, equal_nan=True):
+            stored = stored_rows(rows, chosen, candidates, best.shape[1])
+            if not np.array_equal(stored.scores, best, equal_nan=True):
                 problems.append("the rows of sampled queries are not the best of what they found in the shards")
         return [*problems, *changed], pc.count_distinct(rows.column(0)).as_py()
 
 
-@dataclass(frozen=True)
-class Settle:
-    """Lets a table's parts pass if its index found enough; else searches them again, exactly."""
-
-    job: TableJob
-    on_load: Loaded
-
-    def __call__(
-        self,
-        night: Night,
-        audit: PartAudit,
-        indexes: Sequence[IndexRef],
-        candidate_parts: Sequence[RangePart],
-        audits: Sequence[PartAudit],
-    ) -> PartAudit:
-        """The audit of the part that counts."""
-        if audited_recall(self.job, audits).lower >= self.job.settings.min_recall:
-            return audit
-        queries = queries_part(night, self.job, audit.number)
-        search, check = Search(self.job, self.on_load, exactly=True), AuditShard(self.job, self.on_load)
-        again = [
-            check(night, search(night, ShardQueries(index, queries), candidate_parts), candidate_parts)
-            for index in sorted(indexes, key=lambda index: index.shard.number)
-        ]
-        return Merge(self.job, exactly=True)(night, (audit.number, again))
+def found_enough(job: TableJob, audits: Sequence[PartAudit]) -> bool:
+    """Whether the index of a table found what it must; all audits of its parts tell."""
+    return audited_recall(job, audits).lower >= job.settings.min_recall
 
 
-def _recalls(shards: Sequence[ShardAudit]) -> tuple[float, ...]:
+def _recalls(shards: Sequence[ShardAudit], k: int) -> tuple[float, ...]:
     """Of the sampled queries over all shards; none if all of them were searched exactly."""
     if all(audit.exact is None for audit in shards):
         return ()
-    found = merge([audit.found for audit in shards if audit.found is not None])
-    exact = [audit.found if audit.exact is None else audit.exact for audit in shards]
-    return tuple(query_recalls(found, merge([each for each in exact if each is not None])).tolist())
+    found = [audit.found for audit in shards if audit.found is not None]
+    exact = [scores for audit in shards if (scores := audit.found if audit.exact is None else audit.exact) is not None]
+    return tuple(query_recalls(best_scores(found, k), best_scores(exact, k)).tolist())
 
 
-def _shard_rows(table: str, parts: Sequence[str], queries: pa.Array) -> tuple[npt.NDArray[np.int64], pa.Array]:
-    """(rows that each query has in all shards together, ids of the candidates in order)."""
+def _shard_rows(
+    table: str, parts: Sequence[str], queries: pa.Array, merged: pa.Array
+) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    """(rows of each query in all shards together, those of the ``merged`` candidates that are there, in order)."""
     query, _, candidate, *_ = arrow_schema(table).names
     given, candidates = np.zeros(len(queries), np.int64), []
     for uri in parts:
@@ -144,5 +137,6 @@ def _shard_rows(table: str, parts: Sequence[str], queries: pa.Array) -> tuple[np
         places = pc.index_in(query_codes.dictionary, value_set=queries).to_numpy(zero_copy_only=False)
         given += np.bincount(places[query_codes.indices.to_numpy()].astype(np.int64), minlength=len(queries))
         ids = candidate_codes.dictionary
+        ids = ids.filter(pc.is_in(ids, value_set=merged))
         candidates.append(ids.take(pc.array_sort_indices(ids)))
     return given, pa.concat_arrays(candidates) if candidates else pa.array([], pa.string())

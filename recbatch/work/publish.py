@@ -11,7 +11,7 @@ from typing import Any
 from recbatch import storage
 from recbatch.errors import InputError, RecbatchError
 from recbatch.interactions import check_unchanged
-from recbatch.night import Night, Plan, Ranges
+from recbatch.night import Night, Plan, Ranges, Shards
 from recbatch.tables.pointer import publish_pointer
 from recbatch.tables.projection import project
 from recbatch.work.inputs import ENTITIES, remarks
@@ -88,11 +88,19 @@ def _missing_parts(night: Night, results: Results) -> list[str]:
     expected: dict[str, int] = {entity: ranges.count(entity) for entity in ("user", "item")}
     expected |= {job.name: ranges.count(job.queries.entity) for job in night.jobs}
     expected |= {vectors.name: ranges.count(vectors.entity) for vectors in night.sets}
-    return [
+    missing = [
         f"{name}: range {number} is missing"
         for name, count in expected.items()
         for number in range(count)
         if (name, number) not in arrived
+    ]
+    shards = Shards.load(night.shards_uri)
+    indexed = {job.name: {index.shard for index in results.indexed(job.name)} for job in night.jobs}
+    return missing + [
+        f"{job.name}: the index of shard {shard.number} is missing"
+        for job in night.jobs
+        for shard in shards.of(job.name)
+        if shard not in indexed[job.name]
     ]
 
 

@@ -11,9 +11,10 @@ from recbatch.index import candidate_bytes
 from recbatch.night import Night, Shards
 from recbatch.work.items import IndexRef, RangePart, ShardQueries
 
-_LANE = 16
-"""Ranges of queries that one worker takes through a shard, one after the other, where there are several shards: what a
-worker loads for them is then a small part of the work, in whatever order a runner hands them out."""
+_LANE, _LANES = 16, 64
+"""Ranges of queries that one worker takes through a shard, one after the other, where there are several shards, at
+most: what it loads for them is then a small part of its work, in whatever order a runner hands lanes out. Fewer where a
+table would have fewer lanes than this for its workers."""
 _AT_ONCE = 2
 """Shards of one table that a worker holds at once, at most: it has so many threads on Dataflow."""
 
@@ -77,7 +78,8 @@ def _filled(ranges: Sequence[int], capacity: float) -> tuple[int, ...]:
 
 
 def lanes(index: IndexRef, queries: Sequence[RangePart]) -> Iterator[Sequence[ShardQueries]]:
-    """All ranges of queries for one shard, in portions that one worker takes: a single one where the shard is alone."""
-    ordered, size = sorted(queries, key=lambda part: part.number), 1 if index.shard.alone else _LANE
+    """All ranges of queries for one shard, in lanes that one worker takes: a single range where the shard is alone."""
+    ordered = sorted(queries, key=lambda part: part.number)
+    size = 1 if index.shard.alone else max(1, min(_LANE, len(ordered) * index.shard.count // _LANES))
     for first in range(0, len(ordered), size):
         yield [ShardQueries(index, part) for part in ordered[first : first + size]]
