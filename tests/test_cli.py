@@ -145,7 +145,7 @@ CONTRACT = {
     "data": ["--to"],
     "train": ["--model", "--ds", "--warm-start", "--set"],
     "tune": ["--study", "--output", "--trials", "--minutes", "--ds", "--space", "--metric", "--set"],
-    "recommend": ["--model", "--output", "--ds", "--force", "--set"],
+    "recommend": ["--output", "--ds", "--model", "--user-vectors", "--item-vectors", "--force", "--set"],
     "nightly": ["--output", "--ds", "--force", "--set"],
     "backfill": ["--output", "--from", "--to", "--model", "--retrain", "--force", "--set"],
     "evaluate": ["--model", "--protocol", "--splits", "--seed", "--output", "--set"],
