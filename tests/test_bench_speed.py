@@ -41,7 +41,7 @@ def test_it_looks_like_trained_towers() -> None:
 
 def test_the_bare_loop_finds_and_writes_the_best(tmp_path: Path) -> None:
     world = World(dim=16, clusters=30, rank=8)
-    users, items = (write_vectors(world, side, count, tmp_path) for side, count in (("users", 500), ("items", 3_000)))
+    users, items = write_vectors(world, "users", 500, tmp_path), write_vectors(world, "items", 3_000, tmp_path)
     task = {"users": str(users.npy), "items": str(items.npy), "output": str(tmp_path / "out.parquet"), "threads": 1}
     task |= {"k": 10, "leaves": 20, "search_leaves": 20, "reorder": 500, "dims_per_block": 2, "training_sample": 3_000}
     said = json.loads(run([sys.executable, loop.__file__, json.dumps(task)]).output)

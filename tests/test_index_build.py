@@ -191,6 +191,21 @@ def test_cache_keeps_to_its_budget_and_counts_loads() -> None:
     assert cache.nbytes == 500
 
 
+def test_cache_makes_room_before_it_loads() -> None:
+    cache: SearcherCache[SimpleNamespace] = SearcherCache(budget=100)
+    held: list[int] = []
+
+    def load() -> SimpleNamespace:
+        held.append(cache.nbytes)
+        return sized(30)
+
+    for name in ("a", "b", "c"):
+        cache.get(name, load, expected=50)
+    assert held == [0, 30, 30]  # with a and b there it would have been 60 + 50
+    cache.make_room(80)
+    assert cache.nbytes == 0
+
+
 def test_cache_loads_once_for_all_threads_and_again_after_a_failure() -> None:
     cache: SearcherCache[SimpleNamespace] = SearcherCache(budget=100)
     loads: list[str] = []

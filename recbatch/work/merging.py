@@ -61,8 +61,8 @@ class Merge:
 
         def make(counts: dict[str, int]) -> Iterator[pa.Table]:
             counts.update(invalid, nothing_eligible=0)
-            for rows, found in merge_rows(layout, ids, parts, k):
-                counts["nothing_eligible"] += int((found.counts == 0).sum())
+            for rows, neighbours in merge_rows(layout, ids, parts, k):
+                counts["nothing_eligible"] += int((neighbours.counts == 0).sum())
                 yield rows
 
         item = f"merge {job.name}{' exactly' if self.exactly else ''} {number:05d}"
