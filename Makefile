@@ -16,6 +16,8 @@ LOCK := locks/requirements-py311.txt
 DATASET := movielens-100k
 DS := 1998-04-23
 ARGS ?=
+# Of bench-overhead: a folder for vectors and outputs.
+WORK ?=
 # Of bench-quality: a folder with MovieLens 1M (without one its rows are not run, and the target fails), at most 20
 # minutes instead of 3 hours, and the seed of the first split.
 ML1M ?=
@@ -28,7 +30,8 @@ place_and = $(shell { printf '%s\n' '$(subst ','\'',$(CURDIR))'; cat $(1); } 2>/
 ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
 PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
 
-.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench-quality check-metrics \
+.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench-overhead \
+  bench-quality check-metrics \
   clean clean-all
 
 help:  ## This list
@@ -108,6 +111,10 @@ lock-quality:  ## Remake the locks of the other libraries in benchmarks/quality 
 	    --output-file "$$folder/requirements.txt"
 	  grep -c '^[a-z0-9]' "$$folder/requirements.txt" | sed "s|$$| packages locked in $$folder/requirements.txt|"
 	done
+
+bench-overhead: setup  ## What a query of the night costs beside a bare loop: WORK=DIR for some GB of vectors
+	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-overhead WORK=DIR" >&2; exit 2; }
+	.venv/bin/python -m benchmarks.speed.overhead --work '$(WORK)'
 
 bench-quality: setup  ## Measure the models beside published figures and other libraries, write docs/quality.md: ML1M=DIR, QUICK=1, SEED=0
 	@.venv/bin/python -m benchmarks.quality --seed '$(SEED)' --ml1m '$(ML1M)' $(if $(QUICK),--quick) $(ARGS)
