@@ -17,9 +17,9 @@ from neighbours_world import clustered
 
 from recbatch.errors import RecbatchError
 from recbatch.index import (
+    BudgetCache,
     Candidates,
     IndexParameters,
-    SearcherCache,
     SearchParameters,
     build_index,
     index_checksum,
@@ -176,7 +176,7 @@ def sized(nbytes: int) -> SimpleNamespace:
 
 
 def test_cache_keeps_to_its_budget_and_counts_loads() -> None:
-    cache: SearcherCache[SimpleNamespace] = SearcherCache(budget=100)
+    cache: BudgetCache[SimpleNamespace] = BudgetCache(budget=100)
     loads: list[str] = []
     first = cache.get("a", lambda: sized(40), loads.append)
     cache.get("b", lambda: sized(40), loads.append)
@@ -192,7 +192,7 @@ def test_cache_keeps_to_its_budget_and_counts_loads() -> None:
 
 
 def test_cache_makes_room_before_it_loads() -> None:
-    cache: SearcherCache[SimpleNamespace] = SearcherCache(budget=100)
+    cache: BudgetCache[SimpleNamespace] = BudgetCache(budget=100)
     held: list[int] = []
 
     def load() -> SimpleNamespace:
@@ -207,7 +207,7 @@ def test_cache_makes_room_before_it_loads() -> None:
 
 
 def test_cache_loads_once_for_all_threads_and_again_after_a_failure() -> None:
-    cache: SearcherCache[SimpleNamespace] = SearcherCache(budget=100)
+    cache: BudgetCache[SimpleNamespace] = BudgetCache(budget=100)
     loads: list[str] = []
 
     def fail() -> SimpleNamespace:

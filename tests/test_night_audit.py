@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +15,10 @@ from night_oracle import Rules, check_table
 from night_published import BIAS, SmallNight, flip_a_byte, small_night, small_world, snapshot
 
 from recbatch.errors import RecbatchError
+from recbatch.neighbours import Exclusions
 from recbatch.schemas import arrow_schema
-from recbatch.tables.audit import audit_top_k, audit_vectors
+from recbatch.tables.audit import TopKAudit, VectorsAudit
+from recbatch.tables.stored import StoredFile
 from recbatch.work import publish
 from recbatch.work.search import Search
 
@@ -33,6 +36,7 @@ def copy(night: SmallNight, tmp_path: Path) -> SmallNight:
 QUERIES, CANDIDATES = pa.array(["a", "b", "c", "d"]), pa.array(["a", "v", "w", "x", "y"])
 EXCLUDED = {"a": [0], "b": [], "c": [1, 2], "d": [0, 1, 2, 3, 4]}
 """Ordinals of the candidates that each query must not get."""
+SCHEMA = arrow_schema("user2user")
 GOOD = [
     ("a", 1, "y", 0.9),
     ("a", 2, "v", 0.5),
@@ -46,23 +50,19 @@ GOOD = [
 ]
 
 
-def audited(rows: list[tuple[str, int, str, float]]) -> list[str]:
+def audited(rows: list[tuple[str, int, str, float]], group: int = 100) -> list[str]:
     query, rank, candidate, score = (list(column) for column in zip(*rows, strict=True))
-    schema = arrow_schema("user2user")
-    table = pa.table([query, rank, candidate, score, ["model"] * len(rows)], schema.names).cast(schema)
+    table = pa.table([query, rank, candidate, score, ["model"] * len(rows)], SCHEMA.names).cast(SCHEMA)
     offsets = np.cumsum([0, *(len(ordinals) for ordinals in EXCLUDED.values())])
     ordinals = np.concatenate([np.array(ordinals, np.int32) for ordinals in EXCLUDED.values()])
-    return list(
-        audit_top_k(
-            table,
-            table="user2user",
-            queries=QUERIES,
-            candidates=CANDIDATES,
-            offsets=offsets,
-            ordinals=ordinals,
-            wanted=np.minimum(3, len(CANDIDATES) - np.diff(offsets)),
-        )
-    )
+    wanted = np.minimum(3, len(CANDIDATES) - np.diff(offsets))
+    return TopKAudit("user2user", QUERIES, CANDIDATES, Exclusions(offsets, ordinals), wanted)(stored(table, group))
+
+
+def stored(table: pa.Table, group: int = 100) -> StoredFile:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, row_group_size=group)
+    return StoredFile.of(sink.getvalue())
 
 
 def changed(row: int, column: int, value: Any) -> list[tuple[str, int, str, float]]:
@@ -73,13 +73,33 @@ def changed(row: int, column: int, value: Any) -> list[tuple[str, int, str, floa
 
 def test_a_good_part_has_no_problems() -> None:
     assert audited(GOOD) == []
+    assert audited(GOOD, group=3) == []
+
+
+def test_it_keeps_what_the_part_holds() -> None:
+    """Whatever the row groups' dictionaries are."""
+    table = pa.table([list(column) for column in zip(*[(*row, "model") for row in GOOD], strict=True)], SCHEMA.names)
+    none = Exclusions.none(4)
+    for group in (3, 6, 100):
+        audit = TopKAudit("user2user", QUERIES, CANDIDATES, none, np.array([3, 3, 3, 0]))
+        assert audit(stored(table.cast(SCHEMA), group)) == []
+        assert audit.found.ordinals.tolist() == [[4, 1, 2], [0, 4, 1], [0, 3, 4], [-1, -1, -1]]
+        assert audit.found.counts.tolist() == [3, 3, 3, 0]
+        assert np.array_equal(audit.found.scores[1], np.array([-0.1, -0.2, -0.3], np.float32))
+
+
+def test_no_query_is_in_two_row_groups() -> None:
+    assert audited(GOOD, group=4) == [
+        "the ranks are not dense from 1",
+        "the queries are not in order, or one is in two row groups",
+    ]
 
 
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
         (changed(3, 0, "z"), "1 rows name an unknown query"),
-        (changed(3, 2, "z"), "1 an unknown candidate"),
+        (changed(3, 2, "z"), "1 rows name an unknown candidate"),
         ([*GOOD[3:6], *GOOD[:3], *GOOD[6:]], "queries are not in order"),
         (changed(4, 1, 3), "ranks are not dense"),
         (changed(0, 1, 0), "ranks are not dense"),
@@ -100,17 +120,8 @@ def test_the_audit_of_a_table_finds(rows: list[tuple[str, int, str, float]], pro
 
 
 def test_the_audit_of_a_table_finds_other_columns() -> None:
-    nothing = np.zeros(1, np.int64)
-    found = audit_top_k(
-        pa.table({"user_id": ["a"]}),
-        table="user2user",
-        queries=QUERIES[:0],
-        candidates=CANDIDATES,
-        offsets=nothing,
-        ordinals=nothing.astype(np.int32)[:0],
-        wanted=nothing[:0],
-    )
-    assert "are not those of schema user2user" in "".join(found)
+    audit = TopKAudit("user2user", QUERIES, CANDIDATES, Exclusions.none(4), np.zeros(4, np.int64))
+    assert "are not those of schema user2user" in "".join(audit(stored(pa.table({"user_id": ["a"]}))))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +137,7 @@ def test_the_audit_of_a_table_finds_other_columns() -> None:
 def test_the_audit_of_vectors(ids: list[str], values: list[list[float]], problem: str | None) -> None:
     schema = arrow_schema("user_embeddings")
     rows = pa.Table.from_arrays([pa.array(ids, pa.string()), pa.array(values, schema.field(1).type)], schema=schema)
-    found = list(audit_vectors(rows, "user_embeddings"))
+    found = VectorsAudit("user_embeddings")(stored(rows, 1))
     assert found == [] if problem is None else problem in found[0]
 
 

@@ -4,7 +4,7 @@ Plain functions without Beam or TensorFlow; ScaNN is imported on the first build
 """
 
 from recbatch.index.build import build_index, index_checksum
-from recbatch.index.cache import SearcherCache
+from recbatch.index.cache import BudgetCache
 from recbatch.index.parameters import MIN_CANDIDATES, IndexParameters, SearchParameters, candidate_bytes
 from recbatch.index.searcher import Searcher, load_index
 from recbatch.index.vectors import MAX_NORM, Candidates, Similarity, Validity, classify, prepare
@@ -12,11 +12,11 @@ from recbatch.index.vectors import MAX_NORM, Candidates, Similarity, Validity, c
 __all__ = [
     "MAX_NORM",
     "MIN_CANDIDATES",
+    "BudgetCache",
     "Candidates",
     "IndexParameters",
     "SearchParameters",
     "Searcher",
-    "SearcherCache",
     "Similarity",
     "Validity",
     "build_index",

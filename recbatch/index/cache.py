@@ -1,4 +1,4 @@
-"""The process's loaded indexes: each is loaded once, and together they stay within a memory budget."""
+"""What a process holds, such as its indexes: each is loaded once, and together they stay within a memory budget."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Sized(Protocol):
 Held = TypeVar("Held", bound=Sized)
 
 
-class SearcherCache(Generic[Held]):
-    """Loaded searchers (or what holds one, with its candidates) by name, the least recently used one given up first.
+class BudgetCache(Generic[Held]):
+    """What was loaded by name, such as searchers with their candidates; the least recently used is given up first.
 
     Threads that ask for one at the same time wait for a single load. One that is larger than the budget is loaded and
     kept alone. One that was given up lives on for those who still hold it.

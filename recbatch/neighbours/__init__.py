@@ -8,6 +8,7 @@ from recbatch.neighbours.ids import exclusions_of, ordinals_of
 from recbatch.neighbours.recall import Recall, index_recall, mean_recall, query_recalls
 from recbatch.neighbours.scores import Neighbours, Scores, best_scores, merge, score
 from recbatch.neighbours.search import find_neighbours
+from recbatch.neighbours.threads import ahead, for_each
 from recbatch.neighbours.tune import SAMPLE_QUERIES, IndexPlan, Trial, Tuning, exact_tuning, plan_index, tune
 
 __all__ = [
@@ -19,10 +20,12 @@ __all__ = [
     "Scores",
     "Trial",
     "Tuning",
+    "ahead",
     "best_scores",
     "exact_tuning",
     "exclusions_of",
     "find_neighbours",
+    "for_each",
     "index_recall",
     "mean_recall",
     "merge",

@@ -52,6 +52,14 @@ class Neighbours:
         """Replace the ``rows`` by those of ``part``."""
         self.ordinals[rows], self.scores[rows], self.counts[rows] = part.ordinals, part.scores, part.counts
 
+    def take(self, rows: npt.NDArray[np.int64], k: int) -> Neighbours:
+        """Those of the queries ``rows``, in that order, ``k`` wide."""
+        found = Neighbours.empty(len(rows), k)
+        width = min(k, self.ordinals.shape[1])
+        found.ordinals[:, :width], found.scores[:, :width] = self.ordinals[rows, :width], self.scores[rows, :width]
+        found.counts[:] = np.minimum(self.counts[rows], k)
+        return found
+
     def shifted(self, first: int) -> Neighbours:
         """The same with ordinals that count from ``first`` on, as those of a shard do in the whole candidate set."""
         return Neighbours(np.where(self.ordinals < 0, -1, self.ordinals + np.int32(first)), self.scores, self.counts)

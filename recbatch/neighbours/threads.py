@@ -1,4 +1,4 @@
-"""Both cores for blocks of queries: a thread per core, each computing its own blocks from first to last."""
+"""All cores for blocks of queries: a thread per core, each computing its own blocks from first to last."""
 
 from __future__ import annotations
 
@@ -35,6 +35,19 @@ def for_each(work: Callable[[Item], None], items: Iterable[Item], threads: int |
         with ThreadPoolExecutor(threads) as pool:
             for _ in pool.map(work, items):
                 pass
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; the next one is being made while the caller works with the one before.
+
+    What making it raises is raised here. An iterator that is given up is not asked any more.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        end = object()
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item  # type: ignore[misc]
 
 
 @contextmanager

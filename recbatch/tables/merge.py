@@ -15,6 +15,7 @@ from recbatch.errors import RecbatchError
 from recbatch.neighbours import Neighbours, merge
 from recbatch.run import Layout
 from recbatch.tables.rows import queries_per_row_group, top_k_rows
+from recbatch.tables.stored import StoredRows
 
 _SOURCE = 4  # place of the column that is the same in every row
 
@@ -70,23 +71,13 @@ def _joined(best: Neighbours, ids: pa.Array, found: Neighbours, candidates: pa.A
 
 def _neighbours(rows: pa.Table, queries: pa.Array, k: int, uri: str) -> tuple[Neighbours, pa.Array]:
     """The neighbours of a block of queries, and the ids of their candidates in order, which ordinals point into."""
-    found = Neighbours.empty(len(queries), k)
-    if not rows.num_rows:
-        return found, pa.array([], pa.string())
-    rows = rows.unify_dictionaries().combine_chunks()
-    query, candidate = (rows.column(place).chunk(0) for place in (0, 2))
-    places = pc.index_in(query.dictionary, value_set=queries).take(query.indices)
-    if places.null_count:
+    stored = StoredRows.of(rows, queries)
+    if (stored.queries < 0).any():
         raise _other_queries(uri)
-    at = places.to_numpy().astype(np.int64)
-    order = pc.array_sort_indices(candidate.dictionary).to_numpy()
-    ordinal_of = np.empty(len(order), np.int32)
-    ordinal_of[order] = np.arange(len(order), dtype=np.int32)
-    cells = at, rows.column(1).to_numpy() - 1
-    found.ordinals[cells] = ordinal_of[candidate.indices.to_numpy()]
-    found.scores[cells] = rows.column(3).to_numpy()
-    found.counts[:] = np.bincount(at, minlength=len(queries))
-    return found, candidate.dictionary.take(pa.array(order))
+    order = pc.array_sort_indices(stored.names)
+    ordinals = np.empty(len(order), np.int32)
+    ordinals[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    return stored.neighbours(slice(0, len(queries)), k, ordinals), stored.names.take(order)
 
 
 def _other_queries(uri: str) -> RecbatchError:

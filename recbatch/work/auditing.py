@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recbatch import storage
 from recbatch.neighbours import (
@@ -20,17 +19,17 @@ from recbatch.neighbours import (
     Scores,
     find_neighbours,
     mean_recall,
-    ordinals_of,
     query_recalls,
     score,
 )
 from recbatch.night import EmbeddingSet, Night, Ranges, TableJob
 from recbatch.run import Part, existing_part
-from recbatch.tables.audit import audit_top_k, audit_vectors, read_stored
+from recbatch.tables.audit import TopKAudit, VectorsAudit
+from recbatch.tables.stored import StoredFile
 from recbatch.work.candidates import Loaded, TableCandidates, load_candidates, rows_per_query
 from recbatch.work.embedding import Vectors, embedding_item
 from recbatch.work.items import PartAudit, RangePart, ShardAudit, ShardPart
-from recbatch.work.search import RangeQueries, range_queries
+from recbatch.work.search import range_queries
 
 _SAMPLED_QUERIES = 2_000
 """Queries of a table, about, whose neighbours are found again by exact search."""
@@ -47,14 +46,12 @@ class AuditVectors:
     def __call__(self, night: Night, embedded: RangePart) -> PartAudit:
         """What was found."""
         started = time.monotonic()
-        rows, problems, changed = read_back(embedded.part)
-        if not problems:
-            problems += audit_vectors(rows, self.vectors.schema)
+        problems, changed = read_back(embedded.part, VectorsAudit(self.vectors.schema))
         return PartAudit(
             self.vectors.name,
             embedded.number,
             embedded.part,
-            queries=rows.num_rows,
+            queries=embedded.part.rows,
             problems=(*problems, *changed),
             seconds={"audit": time.monotonic() - started},
         )
@@ -71,22 +68,17 @@ class AuditShard:
         """What was found."""
         started = time.monotonic()
         job, index, number = self.job, searched.index, searched.number
-        rows, problems, changed = read_back(searched.part)
         candidates = load_candidates(night, job, index, candidate_parts, self.on_load)
-        queries = range_queries(night, job, queries_part(night, job, number), candidates.ids)
+        queries = range_queries(night, job, queries_part(night, job, number), index.shard, candidates.ids)
+        wanted = np.minimum(job.settings.k, len(candidates.ids) - queries.excluded.counts)
+        audit = TopKAudit(job.name, queries.ids, candidates.ids, queries.excluded, wanted)
+        problems, changed = read_back(searched.part, audit)
+        stored = audit.found
+        result = ShardAudit(index.shard, number, searched.part, queries=int((stored.counts > 0).sum()))
         if not problems:
-            problems += audit_top_k(
-                rows,
-                table=job.name,
-                queries=queries.ids,
-                candidates=candidates.ids,
-                offsets=queries.excluded.offsets,
-                ordinals=queries.excluded.ordinals,
-                wanted=np.minimum(job.settings.k, len(candidates.ids) - queries.excluded.counts),
-            )
-        result = ShardAudit(index.shard, number, searched.part, queries=pc.count_distinct(rows.column(0)).as_py())
-        if not problems:
-            sample = _Sample.of(night, job, rows, queries, candidates, rows_per_query(job, candidate_parts))
+            chosen = sampled(night, job, len(queries.ids))
+            k = rows_per_query(job, candidate_parts)
+            sample = _Sample(queries.vectors[chosen], queries.excluded.take(chosen), stored.take(chosen, k), candidates)
             problems += sample.wrong_scores()
             exact = None if index.record["kind"] == "exact" else sample.exact()
             if not index.shard.alone:
@@ -112,18 +104,6 @@ def sampled(night: Night, job: TableJob, queries: int) -> npt.NDArray[np.int64]:
     return ((np.arange(wanted) + 0.5) * queries / max(wanted, 1)).astype(np.int64)
 
 
-def stored_rows(rows: pa.Table, queries: pa.Array, candidates: pa.Array, k: int) -> Neighbours:
-    """The stored neighbours of some of a part's queries; ordinals are positions in ``candidates``."""
-    places = pc.index_in(rows.column(0), value_set=queries).combine_chunks()
-    asked = rows.filter(places.is_valid())
-    at = places.drop_null().to_numpy().astype(np.int64), asked.column(1).to_numpy() - 1
-    stored = Neighbours.empty(len(queries), k)
-    stored.ordinals[at] = ordinals_of(asked.column(2), candidates)
-    stored.scores[at] = asked.column(3).to_numpy()
-    stored.counts[:] = np.bincount(at[0], minlength=len(queries))
-    return stored
-
-
 @dataclass(frozen=True)
 class _Sample:
     """Some queries of a part, and the neighbours that were stored for them."""
@@ -132,14 +112,6 @@ class _Sample:
     excluded: Exclusions
     stored: Neighbours
     candidates: TableCandidates
-
-    @classmethod
-    def of(
-        cls, night: Night, job: TableJob, rows: pa.Table, queries: RangeQueries, candidates: TableCandidates, k: int
-    ) -> _Sample:
-        chosen = sampled(night, job, len(queries.ids))
-        stored = stored_rows(rows, queries.ids.take(pa.array(chosen)), candidates.ids, k)
-        return cls(queries.vectors[chosen], queries.excluded.take(chosen), stored, candidates)
 
     def wrong_scores(self) -> Iterator[str]:
         """Stored scores that are not those of the published vectors."""
@@ -157,17 +129,18 @@ class _Sample:
         return find_neighbours(self.vectors, self.candidates.prepared, k, excluded=self.excluded).scores
 
 
-def read_back(part: Part) -> tuple[pa.Table, list[str], list[str]]:
-    """The rows of a stored part, why they cannot be audited (then perhaps one empty column), and if it was changed."""
+def read_back(part: Part, audit: Callable[[StoredFile], list[str]]) -> tuple[list[str], list[str]]:
+    """What ``audit`` finds wrong with what is in storage, or why it cannot be asked; and if the part was changed."""
     data = storage.read_bytes(part.uri)
     try:
-        rows = read_stored(data)
+        stored = StoredFile.of(data)
+        if stored.rows != part.rows:
+            return [f"{stored.rows} rows were read back where {part.rows} were written"], []
+        problems = audit(stored)
     except (OSError, pa.ArrowException) as error:
-        return pa.table({"": pa.array([], pa.string())}), [f"cannot be read back: {error}"], []
-    if rows.num_rows != part.rows:
-        return rows, [f"{rows.num_rows} rows were read back where {part.rows} were written"], []
+        return [f"cannot be read back: {error}"], []
     same = hashlib.sha256(data).hexdigest() == part.sha256
-    return rows, [], [] if same else ["was changed after it was written: its sha256 is another one"]
+    return problems, [] if same else ["was changed after it was written: its sha256 is another one"]
 
 
 def queries_part(night: Night, job: TableJob, number: int) -> RangePart:

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from recbatch import storage
 from recbatch.index import (
+    BudgetCache,
     Candidates,
     Searcher,
-    SearcherCache,
     Similarity,
     Validity,
     candidate_bytes,
@@ -45,15 +45,15 @@ class TableCandidates:
         return held + (0 if self.searcher is None else self.searcher.nbytes)
 
 
-_caches: dict[int, SearcherCache[TableCandidates]] = {}
+_caches: dict[int, BudgetCache[TableCandidates]] = {}
 _lock = threading.Lock()
 
 
-def cache_of(night: Night) -> SearcherCache[TableCandidates]:
+def cache_of(night: Night) -> BudgetCache[TableCandidates]:
     """The process's cache, of the night's budget."""
     budget = int(night.config.index.memory_gib * 2**30)
     with _lock:
-        return _caches.setdefault(budget, SearcherCache(budget))
+        return _caches.setdefault(budget, BudgetCache(budget))
 
 
 def similarity_of(night: Night, job: TableJob) -> tuple[Similarity, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from recbatch import storage
@@ -20,9 +22,12 @@ from recbatch.night import Night, Shard, TableJob
 from recbatch.work.candidates import cache_of, files_uri, read_candidates, shard_bytes
 from recbatch.work.embedding import Vectors
 from recbatch.work.items import IndexRef, RangePart
-from recbatch.work.search import range_queries
+from recbatch.work.search import read_queries
 
 _RECORD = "index.json"
+
+_SAMPLED_RANGES = 32
+"""Ranges of queries that the tuner's sample is taken from, at most: each has to be read."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +89,20 @@ def _make(
 def _sample(
     night: Night, job: TableJob, query_parts: Sequence[RangePart], candidate_ids: pa.Array
 ) -> tuple[Vectors, Exclusions]:
-    """Evenly spaced queries of all ranges, and what each must not get."""
+    """Evenly spaced queries of evenly spaced ranges, and what each must not get."""
     vectors, offsets, ordinals = [], [np.zeros(1, np.int64)], []
-    for part in sorted(query_parts, key=lambda part: part.number):
-        queries = range_queries(night, job, part, candidate_ids)
-        wanted = min(len(queries.ids), -(-SAMPLE_QUERIES // len(query_parts)))
-        chosen = (np.arange(wanted) * len(queries.ids) / max(wanted, 1)).astype(np.int64)
-        excluded = queries.excluded.take(chosen)
-        vectors.append(queries.vectors[chosen])
-        offsets.append(offsets[-1][-1] + excluded.offsets[1:])
-        ordinals.append(excluded.ordinals)
+    ordered = sorted(query_parts, key=lambda part: part.number)
+    sampled = ordered[:: -(-len(ordered) // _SAMPLED_RANGES)]
+    wanted = -(-SAMPLE_QUERIES // len(sampled))
+    for part in sampled:
+        queries = read_queries(night, job, part, candidate_ids, functools.partial(_evenly, wanted))
+        vectors.append(queries.vectors)
+        offsets.append(offsets[-1][-1] + queries.excluded.offsets[1:])
+        ordinals.append(queries.excluded.ordinals)
     return np.concatenate(vectors), Exclusions(np.concatenate(offsets), np.concatenate(ordinals))
+
+
+def _evenly(wanted: int, queries: int) -> npt.NDArray[np.int64]:
+    """At most ``wanted`` of ``queries`` positions, evenly spaced from the first on."""
+    wanted = min(wanted, queries)
+    return (np.arange(wanted) * queries / max(wanted, 1)).astype(np.int64)

@@ -12,14 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch.neighbours import Scores, best_scores, query_recalls
+from recbatch.neighbours import Exclusions, Scores, best_scores, query_recalls
 from recbatch.night import Night, TableJob
 from recbatch.run import Part, make_part, read_part
 from recbatch.schemas import arrow_schema
-from recbatch.tables.audit import audit_top_k
+from recbatch.tables.audit import TopKAudit
 from recbatch.tables.merge import merge_rows
 from recbatch.tables.rows import top_k_layout
-from recbatch.work.auditing import audited_recall, queries_part, read_back, sampled, stored_rows
+from recbatch.work.auditing import audited_recall, queries_part, read_back, sampled
 from recbatch.work.candidates import similarity_of, valid_rows
 from recbatch.work.embedding import read_vectors
 from recbatch.work.items import PartAudit, ShardAudit
@@ -88,25 +88,15 @@ class Merge:
 
         ``best`` are the scores that sampled queries must have.
         """
-        rows, problems, changed = read_back(part)
-        if problems:
-            return [*problems, *changed], 0
-        given, candidates = _shard_rows(self.job.name, parts, ids, rows.column(2).unique())
-        problems += audit_top_k(
-            rows,
-            table=self.job.name,
-            queries=ids,
-            candidates=candidates,
-            offsets=np.zeros(len(ids) + 1, np.int64),  # what is excluded is in no shard's part
-            ordinals=np.empty(0, np.int32),
-            wanted=np.minimum(self.job.settings.k, given),
-        )
+        given, candidates = _shard_rows(self.job.name, part.uri, parts, ids)
+        nothing = Exclusions.none(len(ids))  # what is excluded is in no shard's part
+        audit = TopKAudit(self.job.name, ids, candidates, nothing, np.minimum(self.job.settings.k, given))
+        problems, changed = read_back(part, audit)
         if not problems:
-            chosen = ids.take(pa.array(sampled(night, self.job, len(ids))))
-            stored = stored_rows(rows, chosen, candidates, best.shape[1])
-            if not np.array_equal(stored.scores, best, equal_nan=True):
+            chosen = sampled(night, self.job, len(ids))
+            if not np.array_equal(audit.found.take(chosen, best.shape[1]).scores, best, equal_nan=True):
                 problems.append("the rows of sampled queries are not the best of what they found in the shards")
-        return [*problems, *changed], pc.count_distinct(rows.column(0)).as_py()
+        return [*problems, *changed], int((audit.found.counts > 0).sum())
 
 
 def found_enough(job: TableJob, audits: Sequence[PartAudit]) -> bool:
@@ -124,10 +114,14 @@ def _recalls(shards: Sequence[ShardAudit], k: int) -> tuple[float, ...]:
 
 
 def _shard_rows(
-    table: str, parts: Sequence[str], queries: pa.Array, merged: pa.Array
+    table: str, merged: str, parts: Sequence[str], queries: pa.Array
 ) -> tuple[npt.NDArray[np.int64], pa.Array]:
-    """(rows of each query in all shards together, those of the ``merged`` candidates that are there, in order)."""
+    """(rows of each query in all shards together, those of the ``merged`` part's candidates that are there, in order).
+
+    The others' ids would take more memory with every shard.
+    """
     query, _, candidate, *_ = arrow_schema(table).names
+    wanted = read_part(merged, [candidate], coded=[candidate]).column(0).unique().cast(pa.string())
     given, candidates = np.zeros(len(queries), np.int64), []
     for uri in parts:
         rows = read_part(uri, [query, candidate], coded=[query, candidate]).unify_dictionaries().combine_chunks()
@@ -137,6 +131,6 @@ def _shard_rows(
         places = pc.index_in(query_codes.dictionary, value_set=queries).to_numpy(zero_copy_only=False)
         given += np.bincount(places[query_codes.indices.to_numpy()].astype(np.int64), minlength=len(queries))
         ids = candidate_codes.dictionary
-        ids = ids.filter(pc.is_in(ids, value_set=merged))
+        ids = ids.filter(pc.is_in(ids, value_set=wanted))
         candidates.append(ids.take(pc.array_sort_indices(ids)))
     return given, pa.concat_arrays(candidates) if candidates else pa.array([], pa.string())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch.index import SearchParameters
-from recbatch.neighbours import Exclusions, Neighbours, exclusions_of, find_neighbours, ordinals_of
+from recbatch.index import BudgetCache, SearchParameters
+from recbatch.neighbours import Exclusions, Neighbours, ahead, exclusions_of, find_neighbours, ordinals_of
 from recbatch.night import Night, Shard, TableJob
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import queries_per_row_group, top_k_layout, top_k_rows
@@ -24,6 +26,9 @@ from recbatch.work.candidates import (
 from recbatch.work.embedding import Vectors, read_vectors
 from recbatch.work.items import IndexRef, RangePart, ShardPart, ShardQueries
 
+_HELD_BYTES = 128 * 2**20
+"""Queries that were searched are kept for their audit, which follows at once."""
+
 
 @dataclass(frozen=True)
 class RangeQueries:
@@ -32,7 +37,7 @@ class RangeQueries:
     Attributes:
         ids: ``[m]``, sorted.
         vectors: ``[m, dim]``, as published.
-        excluded: candidates that each query must not get.
+        excluded: candidates of the shard that each query must not get.
         invalid: how many ids are left out because the similarity cannot use their vector.
     """
 
@@ -40,6 +45,15 @@ class RangeQueries:
     vectors: Vectors
     excluded: Exclusions
     invalid: dict[str, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about."""
+        held: int = self.ids.nbytes + self.vectors.nbytes
+        return held + self.excluded.offsets.nbytes + self.excluded.ordinals.nbytes
+
+
+_cache = BudgetCache[RangeQueries](_HELD_BYTES)
 
 
 @dataclass(frozen=True)
@@ -63,13 +77,15 @@ class Search:
 
         def make(counts: dict[str, int]) -> Iterator[pa.Table]:
             candidates = load_candidates(night, job, index, candidate_parts, self.on_load)
-            wanted = range_queries(night, job, queries, candidates.ids)
+            wanted = range_queries(night, job, queries, index.shard, candidates.ids)
             counts.update(wanted.invalid, nothing_eligible=0)
             step = queries_per_row_group(k)
-            for first in range(0, len(wanted.ids), step):
-                found = self._neighbours(wanted, slice(first, first + step), candidates, index, k)
+            blocks = [slice(first, first + step) for first in range(0, len(wanted.ids), step)]
+            # While one block is written, on one core, the next is searched.
+            searched = ahead(self._neighbours(wanted, rows, candidates, index, k) for rows in blocks)
+            for rows, found in zip(blocks, searched, strict=True):
                 counts["nothing_eligible"] += int((found.counts == 0).sum())
-                yield top_k_rows(layout, wanted.ids[first : first + step], candidates.ids, found)
+                yield top_k_rows(layout, wanted.ids[rows], candidates.ids, found)
 
         uri = night.shard_part_uri(job, index.shard, queries.number, exactly=self.exactly)
         return ShardPart(
@@ -97,9 +113,37 @@ class Search:
         )
 
 
-def range_queries(night: Night, job: TableJob, queries: RangePart, candidate_ids: pa.Array) -> RangeQueries:
-    """The queries of a range with what they must not get."""
+def range_queries(
+    night: Night, job: TableJob, queries: RangePart, shard: Shard, candidate_ids: pa.Array
+) -> RangeQueries:
+    """The queries of a range with what they must not get in a shard; read once for a search and its audit."""
+
+    def load() -> RangeQueries:
+        return read_queries(night, job, queries, candidate_ids)
+
+    return _cache.get(f"{night.uri} {job.name} {queries.number} {shard}", load, expected=queries.part.rows * 256)
+
+
+def read_queries(
+    night: Night,
+    job: TableJob,
+    queries: RangePart,
+    candidate_ids: pa.Array,
+    chosen: Callable[[int], npt.NDArray[np.int64]] | None = None,
+) -> RangeQueries:
+    """The queries of a range with what they must not get of ``candidate_ids``.
+
+    Args:
+        night: its vectors and profiles are there.
+        job: the table.
+        queries: the range's vectors.
+        candidate_ids: ids of all candidates in order.
+        chosen: which of so many queries, ascending; None: all.
+    """
     ids, vectors, invalid = valid_rows(*read_vectors([queries]), *similarity_of(night, job))
+    if chosen is not None:
+        places = chosen(len(ids))
+        ids, vectors = ids.take(pa.array(places)), vectors[places]
     excluded = Exclusions.none(len(ids))
     if job.settings.exclude_seen:
         profiles = read_part(night.profile_uri(job.queries.entity, queries.number), ["id", "seen"])
