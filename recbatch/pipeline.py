@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import apache_beam as beam
 
+from recbatch.dofns import Do
 from recbatch.night import Plan, TrainingJob
 from recbatch.transforms import (
-    Do,
     Embed,
     Index,
     Profiles,

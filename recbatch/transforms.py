@@ -6,17 +6,16 @@ range. No row of a table and no vector crosses a shuffle; with several shards th
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.pvalue import AsList, AsSingleton, TaggedOutput
-from apache_beam.typehints.decorators import IOTypeHints
 
 from recbatch.config.models import Entity
+from recbatch.dofns import NAMESPACE, Do, count, do, once
 from recbatch.night import BundleRef, EmbeddingSet, Night, Plan, Shard, Shards, TableJob
 from recbatch.run import recorded
 from recbatch.work import auditing, embedding, indexing, inputs, merging, publish, search, shards, training
@@ -26,60 +25,13 @@ from recbatch.work.items import (
     PartAudit,
     RangePart,
     ShardAudit,
-    ShardPart,
     ShardQueries,
     SlicePart,
     SliceSample,
 )
 
-NAMESPACE = "recbatch"
-
 PackedRange = tuple[int, tuple[str, bytes] | None]
 """The number of a range and some of its rows, packed (None: none)."""
-
-
-class Do(beam.DoFn):
-    """Runs one work item per element: ``work(element, *side_inputs)``.
-
-    A failure is written into ``folder`` before the runner sees it. Counters tell how many parts were made and how many
-    were found from an earlier attempt.
-    """
-
-    def __init__(self, folder: str, step: str, work: Callable[..., Any]):
-        self._folder = folder
-        self._step = step
-        self._work = work
-
-    def default_type_hints(self) -> IOTypeHints:
-        """None: Beam would take the annotation of ``*side`` for the type of a single side input."""
-        return IOTypeHints.empty()
-
-    def process(self, element: Any, *side: Any) -> Iterator[Any]:
-        with recorded(self._folder, self._step):
-            result = self._work(element, *side)
-        count(self._step, result)
-        yield result
-
-
-def count(step: str, result: Any) -> None:
-    """Count a finished work item on its edge."""
-    part = result.part if isinstance(result, SlicePart | RangePart | ShardPart) else None
-    if part is not None:
-        Metrics.counter(NAMESPACE, f"{step}_parts_{'made' if part.made else 'found'}").inc()
-        Metrics.counter(NAMESPACE, f"{step}_rows").inc(part.rows)
-        Metrics.distribution(NAMESPACE, f"{step}_part_bytes").update(part.size_bytes)
-    else:
-        Metrics.counter(NAMESPACE, f"{step}_items").inc()
-
-
-def do(night: Night, step: str, work: Callable[..., Any], *side: Any) -> beam.PTransform:
-    """One work item of a night per element, ``work(night, element, *side_inputs)``; named by the step."""
-    return step >> beam.ParDo(Do(night.uri, step, functools.partial(work, night)), *side)
-
-
-def once(root: beam.Pipeline, night: Night, step: str, work: Callable[..., Any], *side: Any) -> beam.PCollection[Any]:
-    """A single work item of a night, ``work(night, None, *side_inputs)``; starts when its side inputs are there."""
-    return root | f"Once {step}" >> beam.Create([None]) | do(night, step, work, *side)
 
 
 class SplitSlice(beam.DoFn):
@@ -136,7 +88,7 @@ class Profiles(beam.PTransform):
 
 
 class Embed(beam.PTransform):
-    """Profile parts -> embedding parts, by Beam's RunInference; starts when the bundle is there."""
+    """Profile parts -> embedding parts, by Beam's RunInference or as given; starts when the bundle is there."""
 
     def __init__(self, night: Night, vectors: EmbeddingSet, bundle: beam.PCollection[BundleRef]):
         super().__init__()
@@ -145,6 +97,8 @@ class Embed(beam.PTransform):
         self._bundle = bundle
 
     def expand(self, profiles: beam.PCollection[RangePart]) -> beam.PCollection[RangePart]:
+        if self._vectors.bundle.given:
+            return profiles | do(self._night, "embed", embedding.TakeGiven(self._vectors), AsSingleton(self._bundle))
         handler = TowerHandler(self._night, self._vectors)
         return (
             profiles
@@ -204,7 +158,7 @@ class Index(beam.PTransform):
             shards
             | "Shards" >> beam.FlatMap(_shards_of, self._job.name)
             | "Spread" >> beam.Reshuffle()
-            | do(self._night, "index", indexing.Index(self._job), *self._side)
+            | do(self._night, "index", indexing.Index(self._job), *self._side, kind=Do)
         )
 
 
@@ -258,11 +212,11 @@ class SearchShards(beam.PTransform):
             lanes
             | "Spread" >> beam.Reshuffle()
             | "Ranges" >> beam.FlatMap(iter)
-            | do(night, "search", search.Search(job, count_load, self._exactly), self._candidates)
-            | do(night, "audit", auditing.AuditShard(job, count_load), self._candidates)
+            | do(night, "search", search.Search(job, self._exactly), self._candidates)
+            | do(night, "audit", auditing.AuditShard(job), self._candidates)
             | "By range" >> beam.Map(_by_range).with_output_types(tuple[int, ShardAudit])
             | "Bring shards together" >> beam.GroupByKey()
-            | do(night, "merge", merging.Merge(job, self._exactly))
+            | do(night, "merge", merging.Merge(job, self._exactly), kind=Do)
         )
 
 
@@ -280,11 +234,6 @@ def _shards_of(shards: Shards, table: str) -> Sequence[Shard]:
 
 def _by_range(audit: ShardAudit) -> tuple[int, ShardAudit]:
     return audit.number, audit
-
-
-def count_load(index: str) -> None:
-    """Count that this process loaded an index; at most once per process and index."""
-    Metrics.counter(NAMESPACE, f"index_loads_{index}").inc()
 
 
 def clean(plan: Plan, root: beam.Pipeline) -> beam.PCollection[SlicePart]:

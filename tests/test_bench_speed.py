@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from benchmarks.speed import loop
 from benchmarks.speed.children import run
 from benchmarks.speed.facts import line
 from benchmarks.speed.inputs import write_vectors
+from benchmarks.speed.overhead import measure
 from benchmarks.speed.worlds import BLOCK, World
+from recbatch.config.models import TABLES
 from recbatch.errors import RecbatchError
 
 
@@ -42,26 +45,41 @@ def test_it_looks_like_trained_towers() -> None:
 def test_the_bare_loop_finds_and_writes_the_best(tmp_path: Path) -> None:
     world = World(dim=16, clusters=30, rank=8)
     users, items = write_vectors(world, "users", 500, tmp_path), write_vectors(world, "items", 3_000, tmp_path)
-    task = {"users": str(users.npy), "items": str(items.npy), "output": str(tmp_path / "out.parquet"), "threads": 1}
-    task |= {"k": 10, "leaves": 20, "search_leaves": 20, "reorder": 500, "dims_per_block": 2, "training_sample": 3_000}
+    table = {"queries": "users", "candidates": "items", "output": str(tmp_path / "out.parquet"), "leaves": 20}
+    table |= {"search_leaves": 20, "reorder": 500, "dims_per_block": 2, "training_sample": 3_000}
+    task = {"users": str(users), "items": str(items), "threads": 1, "k": 10, "tables": [table]}
     said = json.loads(run([sys.executable, loop.__file__, json.dumps(task)]).output)
-    assert said["queries"] == 500
+    assert said["queries_per_second"].keys() == {"search", "scann"}
     assert {"imports", "build", "search", "write"} <= said["seconds"].keys()
     rows = pq.read_table(tmp_path / "out.parquet").to_pydict()
     assert rows["rank"] == list(range(1, 11)) * 500
     assert rows["query_id"] == [f"u{number:09d}" for number in range(500) for _ in range(10)]
-    scores = np.load(users.npy) @ np.load(items.npy).T
+    scores = world.matrix("users", 500) @ world.matrix("items", 3_000).T
     best = np.argsort(-scores, axis=1)[:, :10]
     found = np.array([int(name[1:]) for name in rows["candidate_id"]]).reshape(500, 10)
     overlap = np.mean([len(set(a) & set(b)) for a, b in zip(found.tolist(), best.tolist(), strict=True)]) / 10
     assert overlap > 0.99
 
 
-def test_vectors_are_the_same_in_both_files(tmp_path: Path) -> None:
-    made = write_vectors(World(dim=4, clusters=5, rank=2), "items", 100, tmp_path)
-    rows = pq.read_table(made.parquet)
+def test_the_file_holds_the_world(tmp_path: Path) -> None:
+    world = World(dim=4, clusters=5, rank=2)
+    rows = pq.read_table(write_vectors(world, "items", 100, tmp_path))
     assert rows["id"].to_pylist()[:2] == ["i000000000", "i000000001"]
-    assert np.array_equal(np.array(rows["embedding"].to_pylist(), np.float32), np.load(made.npy))
+    assert np.array_equal(np.array(rows["embedding"].to_pylist(), np.float32), world.matrix("items", 100))
+
+
+def test_night_and_loop_are_compared(tmp_path: Path) -> None:
+    """All four tables, at a size where indexes pay; the figures that follow are of these runs."""
+    sizes = {"users": [2_000, 4_000], "four_users": [2_000, 4_000], "items": 1_500}
+    result = measure(argparse.Namespace(work=str(tmp_path), runs=1, four_runs=1, **sizes))
+    assert [each["users"] for each in result["one_table"]] == [2_000, 4_000]
+    assert result["whole"]["items"] == 3_000
+    night, bare = (result["whole"][side][0]["seconds"] for side in ("night", "loop"))
+    assert result["whole_ratio"] == night / bare
+    fits = result["fits"]
+    assert result["slope_ratio"] == fits["night"]["seconds_per_user"] / fits["loop"]["seconds_per_user"]
+    assert result["four_tables"][0]["night"][0]["index_recall_at_k"].keys() == set(TABLES)
+    assert {"apache_beam", "pyarrow"} <= result["import_seconds"].keys()
 
 
 def test_a_line_through_runs() -> None:

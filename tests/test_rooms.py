@@ -29,6 +29,7 @@ ROOMS = (
     "tables",
     "report",
     "work",
+    "dofns",
     "transforms",
     "pipeline",
     "launch",

@@ -6,6 +6,9 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -47,6 +50,18 @@ def line(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float
 def median(values: Sequence[float]) -> float:
     """The median."""
     return statistics.median(values)
+
+
+def import_seconds(module: str) -> dict[str, float]:
+    """Seconds that importing a module takes, by top-level package: what each package's own modules take."""
+    words = [sys.executable, "-X", "importtime", "-c", f"import {module}"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stderr
+    total: Counter[str] = Counter()
+    for row in said.splitlines():
+        own, _, name = row.removeprefix("import time:").split("|")
+        if own.strip().isdigit():
+            total[name.strip().split(".")[0]] += int(own)
+    return {name: micros / 1e6 for name, micros in total.most_common(12)}
 
 
 def write(folder: Path, name: str, result: Mapping[str, Any]) -> Path:

@@ -1,9 +1,8 @@
-"""Inputs of a measurement: vectors in Parquet for the night, the same as ``.npy`` for the bare loop, and a config."""
+"""Inputs of a measurement: vectors in Parquet, and a config."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +15,24 @@ from benchmarks.speed.worlds import BLOCK, Side, World
 DS = "2026-01-31"
 
 
-@dataclass(frozen=True)
-class Vectors:
-    """The vectors of one side, twice: ``parquet`` (``id``, ``embedding``) and ``npy``."""
-
-    parquet: Path
-    npy: Path
-
-
-def write_vectors(world: World, side: Side, count: int, folder: Path) -> Vectors:
-    """Write ``count`` rows unless they are there, a row group per block."""
-    made = Vectors(folder / f"{side}-{count}.parquet", folder / f"{side}-{count}.npy")
-    if made.npy.exists():
+def write_vectors(world: World, side: Side, count: int, folder: Path) -> Path:
+    """Write ``count`` rows (``id``, ``embedding``) unless they are there, a row group per block."""
+    made, unfinished = folder / f"{side}-{count}.parquet", folder / "unfinished.parquet"
+    if made.exists():
         return made
     folder.mkdir(parents=True, exist_ok=True)
     schema = pa.schema([("id", pa.string()), ("embedding", pa.list_(pa.float32()))])
-    matrix = np.lib.format.open_memmap(folder / "unfinished.npy", "w+", np.float32, (count, world.dim))
     first = 0
     with pq.ParquetWriter(
-        made.parquet, schema, compression="none", use_dictionary=False, write_statistics=["id"]
+        unfinished, schema, compression="none", use_dictionary=False, write_statistics=["id"]
     ) as writer:
         for block in world.blocks(side, count):
-            matrix[first : first + len(block)] = block
             ids = pa.array([f"{side[0]}{row:09d}" for row in range(first, first + len(block))])
             offsets = pa.array(np.arange(0, block.size + 1, world.dim, dtype=np.int32))
             lists = pa.ListArray.from_arrays(offsets, pa.array(block.reshape(-1)))
             writer.write_table(pa.Table.from_arrays([ids, lists], schema=schema), row_group_size=BLOCK)
             first += len(block)
-    matrix.flush()
-    (folder / "unfinished.npy").rename(made.npy)
-    return made
+    return unfinished.rename(made)
 
 
 def write_config(folder: Path, tables: dict[str, Any]) -> Path:

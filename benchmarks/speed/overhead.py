@@ -1,7 +1,8 @@
-"""What the night costs beside a bare loop, from vectors in files to the published table.
+"""What the night costs beside a bare loop, from vectors in files to the published tables.
 
-Both sides search the same candidates with the same parameters, which the night's tuner has chosen. Seconds are fitted
-as ``fixed + slope * queries`` over several numbers of users; the slopes' ratio is what a query costs more.
+Both sides read the same files and search the same candidates with the same parameters, which the night's tuner has
+chosen. Seconds are fitted as ``fixed + slope * users`` over several numbers of users; the slopes' ratio is what a user
+costs more.
 """
 
 from __future__ import annotations
@@ -11,86 +12,125 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import loop
-from benchmarks.speed.children import Ran, run
-from benchmarks.speed.facts import line, median, write
-from benchmarks.speed.inputs import DS, Vectors, write_config, write_vectors
+from benchmarks.speed.children import run
+from benchmarks.speed.facts import import_seconds, line, median, write
+from benchmarks.speed.inputs import DS, write_config, write_vectors
 from benchmarks.speed.worlds import World
 
 _K = 100
-_MAIN = {"user2item": {"k": _K}}
-_FOUR: dict[str, Any] = {name: {"k": _K} for name in ("user2item", "item2item", "user2user", "item2user")}
+_SIDES = {
+    "user2item": ("users", "items"),
+    "item2item": ("items", "items"),
+    "user2user": ("users", "users"),
+    "item2user": ("items", "users"),
+}
+_FACTS = ("seconds", "cpu_seconds", "peak_bytes")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a measurement keeps its files, and how often it measures."""
+
+    folder: Path
+    runs: int
+    world: World = field(default_factory=World)
+
+    def compare(self, tables: Sequence[str], users: int, items: int) -> dict[str, Any]:
+        """Night and loop in turn, so that what the machine does besides hits both."""
+        vectors = {
+            "users": write_vectors(self.world, "users", users, self.folder / "vectors"),
+            "items": write_vectors(self.world, "items", items, self.folder / "vectors"),
+        }
+        pairs = []
+        for _ in range(self.runs):
+            night, made = self._night(tables, vectors)
+            pairs.append((night, self._loop(made, vectors)))
+            _say(f"{'+'.join(tables)}, {users:,} users x {items:,} items", pairs[-1])
+        nights, loops = zip(*pairs, strict=True)
+        return {"users": users, "items": items, "night": list(nights), "loop": list(loops)}
+
+    def _night(self, tables: Sequence[str], vectors: Mapping[str, Path]) -> tuple[dict[str, Any], Mapping[str, Any]]:
+        config = write_config(self.folder, {name: {"k": _K} for name in tables})
+        output = self.folder / "output"
+        shutil.rmtree(output, ignore_errors=True)
+        words = ["recommend", str(config), "--output", str(output), "--ds", DS]
+        words += ["--user-vectors", str(vectors["users"]), "--item-vectors", str(vectors["items"])]
+        ran = run([sys.executable, "-m", "recbatch", *words])
+        manifest = json.loads(next(output.glob("_runs/*/*/manifest.json")).read_text())
+        made = {name: manifest["tables"][name]["index"] for name in tables}
+        facts = {fact: getattr(ran, fact) for fact in _FACTS}
+        recall = {name: index["index_recall_at_k"] for name, index in made.items()}
+        return {**facts, "index_recall_at_k": recall, "steps": manifest["timings"]["seconds_by_step"]}, made
+
+    def _loop(self, made: Mapping[str, Any], vectors: Mapping[str, Path]) -> dict[str, Any]:
+        tables = []
+        for name, index in made.items():
+            (shard,), (queries, candidates) = index["shards"], _SIDES[name]
+            sides = {"queries": queries, "candidates": candidates, "output": str(self.folder / f"loop-{name}.parquet")}
+            built = {name: shard["built"][name] for name in ("leaves", "dims_per_block", "training_sample")}
+            search = {"search_leaves": shard["search"]["leaves"], "reorder": shard["search"]["reorder"]}
+            tables.append({**sides, **built, **search})
+        task: dict[str, Any] = {"k": _K, "threads": len(os.sched_getaffinity(0)), "tables": tables}
+        ran = run(
+            [sys.executable, loop.__file__, json.dumps(task | {side: str(path) for side, path in vectors.items()})]
+        )
+        said = json.loads(ran.output)
+        extra = said["seconds"].pop("once more")  # what the loop did only to tell ScaNN's rate
+        facts = {fact: getattr(ran, fact) for fact in _FACTS}
+        return {**facts, "seconds": ran.seconds - extra, "steps": said["seconds"], "rates": said["queries_per_second"]}
+
+
+def fitted(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Fixed seconds and seconds per user of both sides, from the medians of the runs."""
+    users = [each["users"] for each in compared]
+    result: dict[str, Any] = {}
+    for side in ("night", "loop"):
+        fixed, slope = line(users, [_median_seconds(each, side) for each in compared])
+        result[side] = {"fixed": fixed, "seconds_per_user": slope}
+    return result
+
+
+def _median_seconds(compared: Mapping[str, Any], side: str) -> float:
+    return median([ran["seconds"] for ran in compared[side]])
+
+
+def _say(what: str, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    night, bare = (f"{each['seconds']:.1f} s, {each['peak_bytes'] / 1e9:.1f} GB" for each in pair)
+    share = pair[1]["rates"]["search"] / pair[1]["rates"]["scann"]
+    print(f"{what}: night {night}; loop {bare}, at {share:.0%} of ScaNN's own rate", flush=True)
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All runs and what follows from them."""
-    world, items = World(), arguments.items
-    folder = Path(arguments.work)
-    candidates = write_vectors(world, "items", items, folder / "vectors")
-    config = write_config(folder, _MAIN)
-    sizes, ours, loops = arguments.users, {}, {}
-    for count in sizes:
-        queries = write_vectors(world, "users", count, folder / "vectors")
-        ours[count], loops[count] = _compare(config, queries, candidates, folder, arguments.runs)
-    fits = {
-        name: line(sizes, [median([ran["seconds"] for ran in runs[count]]) for count in sizes])
-        for name, runs in (("night", ours), ("loop", loops))
-    }
+    bench, four = (Bench(Path(arguments.work), runs) for runs in (arguments.runs, arguments.four_runs))
+    one = [bench.compare(["user2item"], users, arguments.items) for users in arguments.users]
+    every = [four.compare(list(_SIDES), users, arguments.items) for users in arguments.four_users]
+    whole = bench.compare(["user2item"], max(arguments.users), 2 * arguments.items)
+    fits, fits_four = fitted(one), fitted(every)
     return {
-        "sizes": {"users": list(sizes), "items": items, "dim": world.dim, "k": _K, "runs": arguments.runs},
-        "slope_ratio": fits["night"][1] / fits["loop"][1],
-        "fixed_seconds_above_loop": fits["night"][0] - fits["loop"][0],
-        "fits": {name: {"fixed": fixed, "seconds_per_query": slope} for name, (fixed, slope) in fits.items()},
-        "night": ours,
-        "loop": loops,
+        "slope_ratio": _slope_ratio(fits),
+        "slope_ratio_four_tables": _slope_ratio(fits_four),
+        "whole_ratio": _median_seconds(whole, "night") / _median_seconds(whole, "loop"),
+        "fixed_seconds_above_loop": fits["night"]["fixed"] - fits["loop"]["fixed"],
+        "dim": bench.world.dim,
+        "k": _K,
+        "fits": fits,
+        "fits_four_tables": fits_four,
+        "import_seconds": import_seconds("recbatch.launch.nightly"),
+        "one_table": one,
+        "four_tables": every,
+        "whole": whole,
     }
 
 
-def _compare(
-    config: Path, queries: Vectors, candidates: Vectors, folder: Path, runs: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Night and loop in turn, so that what the machine does besides hits both."""
-    nights, loops = [], []
-    for _ in range(runs):
-        output = folder / "output"
-        shutil.rmtree(output, ignore_errors=True)
-        ran = run(
-            [sys.executable, "-m", "recbatch", "recommend", str(config), "--output", str(output), "--ds", DS]
-            + ["--user-vectors", str(queries.parquet), "--item-vectors", str(candidates.parquet)]
-        )
-        manifest = json.loads(next(output.glob("_runs/*/*/manifest.json")).read_text())
-        index = manifest["tables"]["user2item"]["index"]
-        nights.append(
-            {
-                **_facts(ran),
-                "index_recall_at_k": index["index_recall_at_k"],
-                "steps": manifest["timings"]["seconds_by_step"],
-            }
-        )
-        shard = index["shards"][0]
-        task = {
-            "users": str(queries.npy),
-            "items": str(candidates.npy),
-            "output": str(folder / "loop.parquet"),
-            "k": _K,
-            "leaves": shard["built"]["leaves"],
-            "dims_per_block": shard["built"]["dims_per_block"],
-            "training_sample": shard["built"]["training_sample"],
-            "search_leaves": shard["search"]["leaves"],
-            "reorder": shard["search"]["reorder"],
-            "threads": len(os.sched_getaffinity(0)),
-        }
-        ran = run([sys.executable, loop.__file__, json.dumps(task)])
-        loops.append({**_facts(ran), "steps": json.loads(ran.output)["seconds"], "parameters": task["search_leaves"]})
-    return nights, loops
-
-
-def _facts(ran: Ran) -> dict[str, Any]:
-    return {"seconds": ran.seconds, "cpu_seconds": ran.cpu_seconds, "peak_bytes": ran.peak_bytes}
+def _slope_ratio(fits: Mapping[str, Any]) -> float:
+    return float(fits["night"]["seconds_per_user"] / fits["loop"]["seconds_per_user"])
 
 
 def main(words: Sequence[str]) -> int:
@@ -98,13 +138,16 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", required=True, metavar="DIR", help="folder for vectors and outputs (some GB)")
     parser.add_argument("--users", type=int, nargs="+", default=[200_000, 1_000_000, 2_000_000])
+    parser.add_argument("--four-users", type=int, nargs="+", default=[200_000, 500_000, 1_000_000])
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--four-runs", type=int, default=1)
     parser.add_argument("--results", default="benchmarks/results", metavar="DIR")
     arguments = parser.parse_args(words)
     result = measure(arguments)
     print(write(Path(arguments.results), "overhead", result))
-    print(f"slope ratio {result['slope_ratio']:.3f}, fixed part {result['fixed_seconds_above_loop']:.1f} s longer")
+    for name in ("slope_ratio", "slope_ratio_four_tables", "whole_ratio", "fixed_seconds_above_loop"):
+        print(f"{name}: {result[name]:.3f}")
     return 0
 
 

@@ -22,7 +22,8 @@ FloatMatrix = npt.NDArray[np.float32]
 MAX_NORM = 1e18
 """Longest vector that ``dot`` accepts: no inner product of two such vectors, nor a part of its sum, leaves float32."""
 
-_ROWS = 65_536
+_BLOCK = 262_144
+"""Values looked at together: few enough to stay in a core's cache."""
 
 
 class Validity(IntEnum):
@@ -47,17 +48,16 @@ def classify(
     """
     _check_matrix(vectors)
     result = np.full(len(vectors), Validity.VALID, np.uint8)
-    for rows in _blocks(len(vectors)):
-        block = vectors[rows]
-        finite = np.isfinite(block).all(axis=1)
-        used = _without_bias(block, similarity, bias_coordinate)
+    for rows in _blocks(vectors):
         with np.errstate(invalid="ignore", over="ignore"):
-            norms = _norms(used)
+            lengths = _norms(vectors[rows])
+            used = _without_bias(vectors[rows], similarity, bias_coordinate)
+            norms = lengths if used.shape == vectors[rows].shape else _norms(used)
         if similarity == "cosine":
             result[rows][norms == 0] = Validity.ZERO
         else:
             result[rows][norms > MAX_NORM] = Validity.TOO_LONG
-        result[rows][~finite] = Validity.NOT_FINITE
+        result[rows][~np.isfinite(lengths)] = Validity.NOT_FINITE  # of finite values no sum of squares overflows
     return result
 
 
@@ -84,7 +84,7 @@ def prepare(
         return np.ascontiguousarray(vectors, np.float32)
     used = _without_bias(vectors, similarity, bias_coordinate)
     result = np.empty(used.shape, np.float32)
-    for rows in _blocks(len(used)):
+    for rows in _blocks(used):
         result[rows] = used[rows] / _norms(used[rows])[:, None]
     return result
 
@@ -113,7 +113,7 @@ class Candidates:
             RecbatchError: a vector is not valid under the similarity (see :func:`classify`).
         """
         prepared = prepare(vectors, similarity, bias_coordinate)
-        longest = max((float(_norms(prepared[rows]).max()) for rows in _blocks(len(prepared))), default=0.0)
+        longest = max((float(_norms(prepared[rows]).max()) for rows in _blocks(prepared)), default=0.0)
         return cls(prepared, similarity, bias_coordinate, longest)
 
     def __len__(self) -> int:
@@ -154,5 +154,7 @@ def _norms(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.sqrt(np.einsum("nd,nd->n", wide, wide))
 
 
-def _blocks(rows: int) -> Iterator[slice]:
-    return (slice(first, first + _ROWS) for first in range(0, rows, _ROWS))
+def _blocks(vectors: FloatMatrix) -> Iterator[slice]:
+    rows, width = vectors.shape
+    step = max(1, _BLOCK // max(1, width))
+    return (slice(first, first + step) for first in range(0, rows, step))

@@ -81,7 +81,10 @@ def _read_piece(source: SourceName, piece: Piece, spec: ReadSpec) -> tuple[pa.Ta
         columns["positive"] = pa.array(_passing(columns, spec.positives))
         columns["seen"] = pa.array(_passing(columns, spec.seen))
     schema = clean_schema(source, spec)
-    table = pa.table({name: columns[name] for name in schema.names}).filter(pa.array(keep)).cast(schema, safe=False)
+    table = pa.table({name: columns[name] for name in schema.names})
+    if not keep.all():  # else a copy of everything for nothing
+        table = table.filter(pa.array(keep))
+    table = table.cast(schema, safe=False)
     counts["accepted"] = table.num_rows
     if source == "interactions":
         counts.update({name: pc.sum(table[name]).as_py() or 0 for name in ("positive", "seen")})

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from recbatch.interactions.kinds import Column
+from recbatch.interactions.kinds import Column, one_array
 
 _INT32_MAX = 2**31 - 1
 
@@ -39,6 +39,8 @@ def sorted_codes(values: Column) -> tuple[pa.StringArray, NDArray[np.int32]]:
     Args:
         values: strings, plain or dictionary-coded, without nulls; a dictionary's values must be unique.
     """
+    if _rises(values):
+        return one_array(values), np.arange(len(values), dtype=np.int32)
     encoded = encode(values)
     codes = encoded.indices.to_numpy(zero_copy_only=False)
     used = np.zeros(len(encoded.dictionary), bool)
@@ -50,6 +52,14 @@ def sorted_codes(values: Column) -> tuple[pa.StringArray, NDArray[np.int32]]:
     position = np.zeros(len(used), np.int32)
     position[kept[order]] = np.arange(len(kept), dtype=np.int32)
     return ids.take(pa.array(order)), position[codes]
+
+
+def _rises(values: Column) -> bool:
+    """Whether plain values are sorted and distinct, so that nothing is to be coded; seen far sooner than hashed."""
+    if pa.types.is_dictionary(values.type) or not len(values):
+        return False
+    ids = one_array(values)
+    return len(ids) == 1 or bool(pc.all(pc.less(ids[:-1], ids[1:])).as_py())
 
 
 def merge_ids(arrays: Sequence[pa.StringArray]) -> tuple[pa.StringArray, list[NDArray[np.int32]]]:

@@ -15,10 +15,10 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from recbatch import storage
+from recbatch.dofns import NAMESPACE
 from recbatch.errors import InputError, RecbatchError
 from recbatch.launch.beam import beam_options, runner_for
 from recbatch.run import clear_failures, first_failure
-from recbatch.transforms import NAMESPACE
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,8 @@ class Exclusions:
 
     def take(self, rows: Positions) -> Exclusions:
         """Those of the queries ``rows``, in that order."""
+        if not len(self.ordinals):
+            return Exclusions.none(len(rows))
         starts, counts = self.offsets[rows], self.counts[rows]
         return Exclusions(_offsets(counts), self.ordinals[slices(starts, counts)])
 

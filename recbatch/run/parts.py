@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from recbatch import storage
 
 _FOOTER_KEY = "recbatch"
+_BATCH = 65_536  # values encoded at a time; with Parquet's 1,024 a column of short codes takes half as long again
 
 Tables = Iterable[pa.Table]
 Make = Callable[[dict[str, int]], Tables]
@@ -82,6 +83,7 @@ class Layout:
             use_dictionary=self.dictionaries if isinstance(self.dictionaries, bool) else list(self.dictionaries),
             write_statistics=self.statistics if isinstance(self.statistics, bool) else list(self.statistics),
             write_page_index=True,
+            write_batch_size=_BATCH,
             write_page_checksum=True,  # a flipped bit of a score would otherwise be read as another score
             store_schema=False,
             sorting_columns=pq.SortingColumn.from_ordering(

@@ -26,7 +26,7 @@ from recbatch.night import EmbeddingSet, Night, Ranges, TableJob
 from recbatch.run import Part, existing_part
 from recbatch.tables.audit import TopKAudit, VectorsAudit
 from recbatch.tables.stored import StoredFile
-from recbatch.work.candidates import Loaded, TableCandidates, load_candidates, rows_per_query
+from recbatch.work.candidates import TableCandidates, load_candidates, rows_per_query
 from recbatch.work.embedding import Vectors, embedding_item
 from recbatch.work.items import PartAudit, RangePart, ShardAudit, ShardPart
 from recbatch.work.search import range_queries
@@ -62,13 +62,13 @@ class AuditShard:
     """Audits what one range of queries found in one shard, and finds for some of them what exact search finds there."""
 
     job: TableJob
-    on_load: Loaded
 
     def __call__(self, night: Night, searched: ShardPart, candidate_parts: Sequence[RangePart]) -> ShardAudit:
         """What was found."""
         started = time.monotonic()
         job, index, number = self.job, searched.index, searched.number
-        candidates = load_candidates(night, job, index, candidate_parts, self.on_load)
+        loaded: list[str] = []
+        candidates = load_candidates(night, job, index, candidate_parts, loaded)
         queries = range_queries(night, job, queries_part(night, job, number), index.shard, candidates.ids)
         wanted = np.minimum(job.settings.k, len(candidates.ids) - queries.excluded.counts)
         audit = TopKAudit(job.name, queries.ids, candidates.ids, queries.excluded, wanted)
@@ -86,7 +86,7 @@ class AuditShard:
             elif exact is not None:
                 result = replace(result, recalls=tuple(query_recalls(sample.stored.scores, exact).tolist()))
         seconds = {"search": searched.part.seconds, "audit": time.monotonic() - started}
-        return replace(result, problems=(*problems, *changed), seconds=seconds)
+        return replace(result, problems=(*problems, *changed), seconds=seconds, loaded=tuple(loaded))
 
 
 def audited_recall(job: TableJob, audits: Sequence[PartAudit]) -> Recall:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,6 @@ from recbatch.night import Night, Shard, TableJob
 from recbatch.work.embedding import Vectors, read_vectors
 from recbatch.work.gate import bundle_of
 from recbatch.work.items import IndexRef, RangePart
-
-Loaded = Callable[[str], None]
-"""Called with an index's name each time this process loads it."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +85,19 @@ def read_candidates(
 
 
 def load_candidates(
-    night: Night, job: TableJob, index: IndexRef, parts: Sequence[RangePart], on_load: Loaded
+    night: Night, job: TableJob, index: IndexRef, parts: Sequence[RangePart], loaded: list[str]
 ) -> TableCandidates:
-    """A shard's candidates and index; read once per process, kept within its memory budget."""
+    """A shard's candidates and index; read once per process, kept within its memory budget.
+
+    ``loaded`` gets the table's name if they had to be read.
+    """
 
     def load() -> TableCandidates:
         ids, prepared, _ = read_candidates(night, job, index.shard, parts)
         return TableCandidates(ids, prepared, _load_searcher(night, job, index))
 
     name, expected = night.index_uri(job, index.shard), shard_bytes(index.shard, parts)
-    return cache_of(night).get(name, load, lambda _: on_load(job.name), expected)
+    return cache_of(night).get(name, load, lambda _: loaded.append(job.name), expected)
 
 
 def shard_bytes(shard: Shard, parts: Sequence[RangePart]) -> int:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from recbatch.errors import RecbatchError
-from recbatch.model import Tower, load_tower
+from recbatch.model import load_tower
 from recbatch.model.bundle import bundle_checksum
-from recbatch.night import EmbeddingSet, Night, TowerName
+from recbatch.night import BundleRef, EmbeddingSet, Night, TowerName
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import embedding_rows, embeddings_layout
 from recbatch.work.gate import bundle_of
 from recbatch.work.given import Vectors, given_vectors
 from recbatch.work.items import RangePart
+
+if TYPE_CHECKING:  # it brings TensorFlow, which a night from given vectors never needs
+    from recbatch.model import Tower
 
 
 @dataclass
@@ -49,15 +53,26 @@ def _loaded(bundle: str, name: TowerName, checksum: str) -> Tower:
     return load_tower(bundle, name)
 
 
-def embed_range(night: Night, vectors: EmbeddingSet, profile: RangePart, model: LazyTower) -> RangePart:
-    """The embedding part of one range: ids with a known, finite vector, sorted by id.
+@dataclass(frozen=True)
+class TakeGiven:
+    """Makes the embedding part of one range from vectors that are given; ``_`` only says that they are described."""
+
+    vectors: EmbeddingSet
+
+    def __call__(self, night: Night, profile: RangePart, _: BundleRef) -> RangePart:
+        """The part."""
+        return embed_range(night, self.vectors, profile, None)
+
+
+def embed_range(night: Night, vectors: EmbeddingSet, profile: RangePart, model: LazyTower | None) -> RangePart:
+    """The embedding part of one range: ids with a known, finite vector, sorted by id; ``model`` None: a given one.
 
     The counts say how many ids there were (``ids``) and why some have no vector (``cold``, ``not_finite``).
     """
     layout = embeddings_layout(vectors.schema)
 
     def make(counts: dict[str, int]) -> Iterator[pa.Table]:
-        if vectors.bundle.given:
+        if model is None:
             profiles = read_part(profile.part.uri, ["id"])
             found, known = given_vectors(night, vectors.entity, profiles.column("id").combine_chunks())
         else:

@@ -68,11 +68,12 @@ class ShardQueries:
 
 @dataclass(frozen=True)
 class ShardPart:
-    """What one range of queries found in one shard of a table's candidates."""
+    """What one range of queries found in one shard of a table's candidates; ``loaded`` names what was read for it."""
 
     index: IndexRef
     number: int
     part: Part
+    loaded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class ShardAudit:
         exact: likewise of what exact search finds in the shard; None where that is what was stored.
         recalls: of these queries, where the shard is alone and its search not exact.
         seconds: how long searching and auditing took.
+        loaded: the table, if its candidates were read for this.
     """
 
     shard: Shard
@@ -99,6 +101,7 @@ class ShardAudit:
     exact: Scores | None = None
     recalls: tuple[float, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    loaded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

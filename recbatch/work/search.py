@@ -16,7 +16,6 @@ from recbatch.night import Night, Shard, TableJob
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import queries_per_row_group, top_k_layout, top_k_rows
 from recbatch.work.candidates import (
-    Loaded,
     TableCandidates,
     load_candidates,
     rows_per_query,
@@ -62,21 +61,20 @@ class Search:
 
     Attributes:
         job: the table.
-        on_load: told when this process loads the index.
         exactly: compare with every candidate, whatever the index is.
     """
 
     job: TableJob
-    on_load: Loaded
     exactly: bool = False
 
     def __call__(self, night: Night, element: ShardQueries, candidate_parts: Sequence[RangePart]) -> ShardPart:
         """The best of the shard, rows sorted by (query, rank): the table's own part if it is the only one."""
         job, layout, index, queries = self.job, top_k_layout(self.job.name), element.index, element.queries
         k = rows_per_query(job, candidate_parts)
+        loaded: list[str] = []
 
         def make(counts: dict[str, int]) -> Iterator[pa.Table]:
-            candidates = load_candidates(night, job, index, candidate_parts, self.on_load)
+            candidates = load_candidates(night, job, index, candidate_parts, loaded)
             wanted = range_queries(night, job, queries, index.shard, candidates.ids)
             counts.update(wanted.invalid, nothing_eligible=0)
             step = queries_per_row_group(k)
@@ -88,9 +86,8 @@ class Search:
                 yield top_k_rows(layout, wanted.ids[rows], candidates.ids, found)
 
         uri = night.shard_part_uri(job, index.shard, queries.number, exactly=self.exactly)
-        return ShardPart(
-            index, queries.number, make_part(uri, self._item(index.shard, queries.number), night.run, layout, make)
-        )
+        part = make_part(uri, self._item(index.shard, queries.number), night.run, layout, make)
+        return ShardPart(index, queries.number, part, tuple(loaded))
 
     def _item(self, shard: Shard, number: int) -> str:
         """Name of the work item."""
