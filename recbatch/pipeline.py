@@ -19,7 +19,6 @@ from recbatch.transforms import (
     fit,
     sample,
 )
-from recbatch.work.training import train_job
 
 
 def build(root: beam.Pipeline, plan: Plan) -> beam.PCollection[str]:
@@ -54,4 +53,6 @@ def build(root: beam.Pipeline, plan: Plan) -> beam.PCollection[str]:
 
 def build_training(root: beam.Pipeline, job: TrainingJob) -> beam.PCollection[object]:
     """A training alone, as the one work item of a pipeline, so that it runs wherever a pipeline does."""
+    from recbatch.work.training import train_job  # brings TensorFlow
+
     return root | "Training" >> beam.Create([job]) | "Train" >> beam.ParDo(Do(job.state_uri, "train", train_job))

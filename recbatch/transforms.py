@@ -18,7 +18,7 @@ from recbatch.config.models import Entity
 from recbatch.dofns import NAMESPACE, Do, count, do, once
 from recbatch.night import BundleRef, EmbeddingSet, Night, Plan, Shard, Shards, TableJob
 from recbatch.run import recorded
-from recbatch.work import auditing, embedding, indexing, inputs, merging, publish, search, shards, training
+from recbatch.work import auditing, bundles, embedding, indexing, inputs, merging, publish, search, shards
 from recbatch.work.items import (
     Cuts,
     IndexRef,
@@ -258,7 +258,7 @@ def cut(night: Night, samples: beam.PCollection[SliceSample]) -> beam.PCollectio
 
 def fit(plan: Plan, cuts: beam.PCollection[Cuts]) -> beam.PCollection[BundleRef]:
     """The model bundle (one element); trained unless it is there. Waits for the cuts: bad input fails first."""
-    train = Do(plan.night.uri, "train", training.train_night)
+    train = Do(plan.night.uri, "train", bundles.make_bundle)
     return cuts.pipeline | "Plan of train" >> beam.Create([plan]) | "train" >> beam.ParDo(train, AsSingleton(cuts))
 
 

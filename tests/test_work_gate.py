@@ -16,7 +16,8 @@ from recbatch.errors import ConfigError, RecbatchError
 from recbatch.model import read_manifest
 from recbatch.report import show_night
 from recbatch.tables.pointer import published_dates
-from recbatch.work.gate import pass_gate, read_verdict
+from recbatch.work.gate import pass_gate
+from recbatch.work.verdict import read_verdict
 
 pytestmark = pytest.mark.heavy
 

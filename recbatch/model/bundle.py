@@ -162,3 +162,13 @@ def _fetched(uri: str, data: bytes, listed: Files) -> Path:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def switched_off(manifest: Mapping[str, Any]) -> list[str]:
+    """The features of a bundle that do nothing, with the reason."""
+    return [
+        f"the {tower} tower's feature {feature['name']} is switched off: {feature['reason']}"
+        for tower, description in manifest["towers"].items()
+        for feature in description["features"]
+        if not feature["on"]
+    ]

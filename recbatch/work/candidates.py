@@ -23,8 +23,8 @@ from recbatch.index import (
 from recbatch.model.bundle import read_manifest
 from recbatch.night import Night, Shard, TableJob
 from recbatch.work.embedding import Vectors, read_vectors
-from recbatch.work.gate import bundle_of
 from recbatch.work.items import IndexRef, RangePart
+from recbatch.work.verdict import bundle_of
 
 
 @dataclass(frozen=True)

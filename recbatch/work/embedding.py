@@ -16,9 +16,9 @@ from recbatch.model.bundle import bundle_checksum
 from recbatch.night import BundleRef, EmbeddingSet, Night, TowerName
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import embedding_rows, embeddings_layout
-from recbatch.work.gate import bundle_of
 from recbatch.work.given import Vectors, given_vectors
 from recbatch.work.items import RangePart
+from recbatch.work.verdict import bundle_of
 
 if TYPE_CHECKING:  # it brings TensorFlow, which a night from given vectors never needs
     from recbatch.model import Tower

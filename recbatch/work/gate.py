@@ -1,7 +1,7 @@
 """The model gate: whether the night's new bundle is worse than the last night's or than popularity, and what then.
 
 The verdict is a part of the run like any other: made once, put if absent. Whoever needs the night's bundle asks
-:func:`bundle_of`, so that all steps, on all workers and in all attempts, use the one that the verdict names.
+:func:`recbatch.work.verdict.bundle_of`, so that all steps, workers and attempts use the one that the verdict names.
 """
 
 from __future__ import annotations
@@ -20,34 +20,13 @@ from recbatch.model.data import Prepared, prepare
 from recbatch.model.gate import Answers, Questions
 from recbatch.model.heldout import split_events, unseen_by
 from recbatch.model.ranking import NDCG, RECALL_10, RECALL_100
-from recbatch.night import BundleRef, EmbeddingSet, LastNight, Night
+from recbatch.night import BundleRef, LastNight, Night
+from recbatch.work.verdict import read_verdict, used_bundle
 
 log = logging.getLogger(__name__)
 
 _SHOWN = {NDCG: "NDCG@10", RECALL_10: "recall@10", RECALL_100: "recall@100"}
 _OLDER = "its bundle was made by an older version and keeps only towers that have seen what is held out"
-
-
-def used_bundle(night: Night) -> BundleRef:
-    """The default bundle that the night's tables are made with; it is there once the gate has spoken."""
-    if night.gated and night.last is not None and read_verdict(night)["used"] == "last":
-        return night.last.bundle
-    return night.bundle
-
-
-def bundle_of(night: Night, vectors: EmbeddingSet) -> BundleRef:
-    """The bundle that a set of vectors is computed with."""
-    return used_bundle(night) if vectors.bundle == night.bundle else vectors.bundle
-
-
-def read_verdict(night: Night) -> dict[str, Any]:
-    """What the gate found.
-
-    Raises:
-        FileNotFoundError: it has not spoken yet.
-    """
-    verdict: dict[str, Any] = json.loads(storage.read_bytes(night.gate_uri))
-    return verdict
 
 
 def pass_gate(night: Night, load: Callable[[], TrainingData]) -> BundleRef:

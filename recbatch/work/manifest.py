@@ -11,15 +11,15 @@ from typing import Any
 
 from recbatch import storage
 from recbatch.model.bundle import read_manifest as read_bundle_manifest
+from recbatch.model.bundle import switched_off
 from recbatch.night import EmbeddingSet, Night, Plan, TableJob
 from recbatch.run import Part, library_versions
 from recbatch.schemas import columns
 from recbatch.work.auditing import audited_recall
 from recbatch.work.candidates import files_uri
-from recbatch.work.gate import read_verdict, used_bundle
 from recbatch.work.inputs import remarks
 from recbatch.work.items import IndexRef, PartAudit, Results, added
-from recbatch.work.training import switched_off
+from recbatch.work.verdict import read_verdict, used_bundle
 
 FORMAT = 1
 _MODEL_KEYS = ("fingerprint", "metrics", "steps", "heldout", "refit", "seconds")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import filelock
 import platformdirs
@@ -17,10 +15,9 @@ from recbatch import storage
 from recbatch.errors import InputError
 from recbatch.interactions import CleanTables, ReadSpec, load_tables, plan_slices
 from recbatch.model import Bundle, TrainingData, load_bundle, train_bundle
-from recbatch.model.bundle import MANIFEST
+from recbatch.model.bundle import MANIFEST, switched_off
 from recbatch.night import BundleRef, Plan, TrainingJob
 from recbatch.work.gate import pass_gate, verified
-from recbatch.work.given import describe_given
 from recbatch.work.items import Cuts
 
 log = logging.getLogger(__name__)
@@ -32,9 +29,6 @@ def train_night(plan: Plan, _: Cuts) -> BundleRef:
     One that was trained for the night has to pass the model gate, which may put the last night's in its place.
     """
     night = plan.night
-    if night.bundle.given:
-        describe_given(plan)
-        return night.bundle
     if plan.training is None:
         load_bundle(night.bundle.uri)
         return night.bundle
@@ -130,16 +124,6 @@ def require_events(clean: CleanTables) -> None:
             f"{found.get('quarantined', 0)} had to be put aside; check --ds"
         )
     raise InputError(f"there is nothing to train on: {why}")
-
-
-def switched_off(manifest: Mapping[str, Any]) -> list[str]:
-    """The features of a bundle that do nothing, with the reason."""
-    return [
-        f"the {tower} tower's feature {feature['name']} is switched off: {feature['reason']}"
-        for tower, description in manifest["towers"].items()
-        for feature in description["features"]
-        if not feature["on"]
-    ]
 
 
 def work_folder(job: TrainingJob) -> Path:
