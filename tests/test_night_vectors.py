@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,21 @@ def night(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Published
     output = tmp_path_factory.mktemp("night")
     inputs.run(output)
     return Published(output)
+
+
+def test_tensorflow_is_not_needed(inputs: Inputs, tmp_path: Path) -> None:
+    """Nor imported: it takes seconds and half a gigabyte."""
+    program = """
+import sys
+from recbatch.cli.main import main
+
+sys.modules["tensorflow"] = None
+sys.exit(main(sys.argv[1:]))
+"""
+    words = ["recommend", inputs.config, "--output", str(tmp_path / "out"), "--ds", DS]
+    words += [word for side, path in inputs.vectors().items() for word in (f"--{side[:-1]}-vectors", str(path))]
+    subprocess.run([sys.executable, "-c", program, *words], check=True, capture_output=True)
+    assert Published(tmp_path / "out").manifest["tables"].keys() == set(TABLES)
 
 
 def test_the_tables_are_those_of_towers_that_give_the_same_vectors(

@@ -81,8 +81,8 @@ class StoredFile:
     groups: Sequence[RowGroup]
 
     @classmethod
-    def of(cls, data: bytes) -> StoredFile:
-        """Look at the footer.
+    def of(cls, data: bytes, *, verify: bool = True) -> StoredFile:
+        """Look at the footer; ``verify`` the checksums of pages, unless the whole is known to be as it was written.
 
         Raises:
             OSError: it is damaged (likewise pyarrow's ArrowInvalid); a row group may raise these when it is read.
@@ -93,7 +93,9 @@ class StoredFile:
         def reader(number: int) -> RowGroup:
             def read() -> pa.Table:
                 source, metadata = pa.BufferReader(data), footer.metadata
-                file = pq.ParquetFile(source, metadata=metadata, read_dictionary=texts, page_checksum_verification=True)
+                file = pq.ParquetFile(
+                    source, metadata=metadata, read_dictionary=texts, page_checksum_verification=verify
+                )
                 return file.read_row_group(number, use_threads=False)
 
             return read
