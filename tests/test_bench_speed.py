@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.speed import loop
+from benchmarks.speed import loop, profiles
 from benchmarks.speed.children import run
 from benchmarks.speed.facts import line
 from benchmarks.speed.inputs import write_vectors
@@ -89,3 +89,22 @@ def test_a_line_through_runs() -> None:
 def test_a_command_that_fails_says_why() -> None:
     with pytest.raises(RecbatchError, match="ended with 3: .*no luck"):
         run([sys.executable, "-c", "import sys; print('no luck', file=sys.stderr); sys.exit(3)"])
+
+
+def test_profiles_and_lists_are_compared(tmp_path: Path) -> None:
+    """Of the same events: both sides count all of them, and the heaviest user's."""
+    result = profiles.measure(argparse.Namespace(work=str(tmp_path), rows=4_000, heaviest=1_000, runs=1))
+    assert result["time_ratio"] == pytest.approx(
+        result["runs"]["night"][0]["seconds"] / result["runs"]["duckdb"][0]["seconds"]
+    )
+    theirs = pq.read_table(tmp_path / "lists" / "users.parquet")
+    ours = pq.read_table(next((tmp_path / "grouping").glob("_runs/*/*/1_profiles/users")))
+    assert sum(theirs["events"].to_pylist()) == 4_000
+    assert max(theirs["events"].to_pylist()) > 900
+    seen = {
+        name: set(items)
+        for name, items in zip(*(theirs[name].to_pylist() for name in ("user_id", "seen")), strict=True)
+    }
+    assert {
+        name: set(items) for name, items in zip(*(ours[name].to_pylist() for name in ("id", "seen")), strict=True)
+    } == seen

@@ -28,6 +28,11 @@ class Ran:
     peak_bytes: int
     output: str
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """What a result keeps of it."""
+        return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "peak_bytes": self.peak_bytes}
+
 
 def run(words: Sequence[str], variables: Mapping[str, str] | None = None) -> Ran:
     """Run a command to its end.

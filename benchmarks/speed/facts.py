@@ -52,9 +52,9 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
-def import_seconds(module: str) -> dict[str, float]:
-    """Seconds that importing a module takes, by top-level package: what each package's own modules take."""
-    words = [sys.executable, "-X", "importtime", "-c", f"import {module}"]
+def import_seconds(modules: str) -> dict[str, float]:
+    """Seconds that importing modules takes, by top-level package: what each package's own modules take."""
+    words = [sys.executable, "-X", "importtime", "-c", f"import {modules}"]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stderr
     total: Counter[str] = Counter()
     for row in said.splitlines():

@@ -30,7 +30,6 @@ _SIDES = {
     "user2user": ("users", "users"),
     "item2user": ("items", "users"),
 }
-_FACTS = ("seconds", "cpu_seconds", "peak_bytes")
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,8 @@ class Bench:
         ran = run([sys.executable, "-m", "recbatch", *words])
         manifest = json.loads(next(output.glob("_runs/*/*/manifest.json")).read_text())
         made = {name: manifest["tables"][name]["index"] for name in tables}
-        facts = {fact: getattr(ran, fact) for fact in _FACTS}
         recall = {name: index["index_recall_at_k"] for name, index in made.items()}
-        return {**facts, "index_recall_at_k": recall, "steps": manifest["timings"]["seconds_by_step"]}, made
+        return {**ran.facts, "index_recall_at_k": recall, "steps": manifest["timings"]["seconds_by_step"]}, made
 
     def _loop(self, made: Mapping[str, Any], vectors: Mapping[str, Path]) -> dict[str, Any]:
         tables = []
@@ -82,8 +80,12 @@ class Bench:
         )
         said = json.loads(ran.output)
         extra = said["seconds"].pop("once more")  # what the loop did only to tell ScaNN's rate
-        facts = {fact: getattr(ran, fact) for fact in _FACTS}
-        return {**facts, "seconds": ran.seconds - extra, "steps": said["seconds"], "rates": said["queries_per_second"]}
+        return {
+            **ran.facts,
+            "seconds": ran.seconds - extra,
+            "steps": said["seconds"],
+            "rates": said["queries_per_second"],
+        }
 
 
 def fitted(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "k": _K,
         "fits": fits,
         "fits_four_tables": fits_four,
-        "import_seconds": import_seconds("recbatch.launch.nightly"),
+        "import_seconds": import_seconds("recbatch.launch.pipelines, recbatch.pipeline"),
         "one_table": one,
         "four_tables": every,
         "whole": whole,
