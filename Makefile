@@ -16,7 +16,7 @@ LOCK := locks/requirements-py311.txt
 DATASET := movielens-100k
 DS := 1998-04-23
 ARGS ?=
-# Of bench-overhead: a folder for vectors and outputs.
+# Of the measurements of speed: a folder for their data and outputs.
 WORK ?=
 # Of bench-quality: a folder with MovieLens 1M (without one its rows are not run, and the target fails), at most 20
 # minutes instead of 3 hours, and the seed of the first split.
@@ -30,7 +30,7 @@ place_and = $(shell { printf '%s\n' '$(subst ','\'',$(CURDIR))'; cat $(1); } 2>/
 ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
 PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
 
-.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench-overhead \
+.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench bench-overhead bench-profiles \
   bench-quality check-metrics \
   clean clean-all
 
@@ -111,6 +111,12 @@ lock-quality:  ## Remake the locks of the other libraries in benchmarks/quality 
 	    --output-file "$$folder/requirements.txt"
 	  grep -c '^[a-z0-9]' "$$folder/requirements.txt" | sed "s|$$| packages locked in $$folder/requirements.txt|"
 	done
+
+bench: bench-profiles bench-overhead  ## Every measurement of speed, one after the other: WORK=DIR for some GB of data
+
+bench-profiles: setup  ## Interactions per second of the grouping, beside DuckDB: WORK=DIR for some GB of events
+	@test -n "$(WORK)" || { echo "name a folder for the events: make bench-profiles WORK=DIR" >&2; exit 2; }
+	.venv/bin/python -m benchmarks.speed.profiles --work '$(WORK)'
 
 bench-overhead: setup  ## What a query of the night costs beside a bare loop: WORK=DIR for some GB of vectors
 	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-overhead WORK=DIR" >&2; exit 2; }

@@ -15,7 +15,7 @@ from recbatch.model import TrainingData
 from recbatch.model.data import prepare
 from recbatch.model.features import Bags
 from recbatch.model.fitting import TwoTowerFit
-from recbatch.model.losses import sampled_softmax
+from recbatch.model.losses import in_batch_softmax, sampled_softmax
 
 QUERIES, CANDIDATES = 4, 9
 RANDOM = np.random.default_rng(5)
@@ -94,6 +94,39 @@ def test_another_target_of_the_same_query_stays_in_the_denominator() -> None:
         tf.zeros([0, 2], tf.int64),
     )
     assert float(loss) == pytest.approx(np.log(5))
+
+
+def in_batch_loss(folder: Path, scores: NDArray[np.float64], items: list[int], **settings: Any) -> float:
+    """The loss of targets that score ``scores[query, target]`` with each query, by the task of a fit."""
+    prepared = prepare(TrainingData(interactions(["u", "v"], ["i", "j"])))
+    model = small_model(training={"negatives": "in_batch", **settings})
+    fit = TwoTowerFit("test", model, prepared, prepared.events, None, folder, "x")
+    size = len(items)
+    loss = in_batch_softmax(
+        fit._task,
+        tf.constant(scores, tf.float32),
+        tf.eye(size),
+        tf.constant(items, tf.int64),
+        tf.range(size, dtype=tf.int64),
+        tf.ones([size]),
+        tf.zeros([0, 2], tf.int64),
+    )
+    return float(loss)
+
+
+@pytest.mark.parametrize(("removed", "expected"), [(True, 2 * np.log(2) + np.log(3)), (False, 3 * np.log(3))])
+def test_the_same_item_again_is_no_negative(removed: bool, expected: float, tmp_path: Path) -> None:
+    """Two of three targets are one item: an accidental hit to each other."""
+    scores = np.zeros((3, 3))
+    assert in_batch_loss(tmp_path, scores, [7, 7, 8], remove_accidental_hits=removed) == pytest.approx(expected)
+
+
+def test_hard_negatives_in_a_batch_are_those_that_score_highest(tmp_path: Path) -> None:
+    scores = np.array([[1.0, 0.5, 2.0], [0.0, 0.0, 3.0], [1.0, -1.0, 0.5]])
+    hardest = [2.0, 3.0, 1.0]
+    expected = sum(np.log(np.exp(own) + np.exp(hard)) - own for own, hard in zip(np.diag(scores), hardest, strict=True))
+    assert in_batch_loss(tmp_path, scores, [1, 2, 3], hard_negatives=1) == pytest.approx(expected, rel=1e-5)
+    assert in_batch_loss(tmp_path, scores, [1, 2, 3]) > expected
 
 
 def scores_of_one_query(fit: TwoTowerFit, num_items: int) -> NDArray[np.float64]:

@@ -88,6 +88,15 @@ def test_it_keeps_what_the_part_holds() -> None:
         assert np.array_equal(audit.found.scores[1], np.array([-0.1, -0.2, -0.3], np.float32))
 
 
+@pytest.mark.parametrize("group", [1, 3, 4, 7, 10, 11])
+def test_a_last_row_group_may_be_small(group: int) -> None:
+    names = pa.array([f"q{number}" for number in range(10)])
+    rows = pa.table([names, [1] * 10, ["a"] * 10, [0.5] * 10, ["model"] * 10], SCHEMA.names).cast(SCHEMA)
+    audit = TopKAudit("user2user", names, CANDIDATES, Exclusions.none(10), np.ones(10, np.int64))
+    assert audit(stored(rows, group)) == []
+    assert audit.found.ordinals[:, 0].tolist() == [0] * 10
+
+
 def test_no_query_is_in_two_row_groups() -> None:
     assert audited(GOOD, group=4) == [
         "the ranks are not dense from 1",

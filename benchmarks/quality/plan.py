@@ -121,7 +121,8 @@ def _reproductions(
 
 
 def _cell(kind: Kind, name: str, dataset: str, protocol: str, seed: int) -> Cell:
-    return Cell(kind, name, dataset, protocol, seed, DATASETS[dataset].reading, DATASETS[dataset].overrides)
+    reading = DATASETS[dataset]
+    return Cell(kind, name, dataset, protocol, seed, reading.reading, (*reading.overrides, *USES[protocol].reading))
 
 
 def _repeats(protocol: str, dataset: str, *, quick: bool) -> int:

@@ -27,6 +27,7 @@ class Use:
         objective: the figure that peers are tuned for on validation data.
         repeats: splits (where the split is not random: seeds) of a full run.
         quick_repeats: the same with QUICK=1.
+        reading: ``key=value`` for the configuration that the peers' data is read with, beside the dataset's.
         validations: inner splits that a peer's trial is scored on (of MovieLens 1M, which is larger: one); one alone
             leaves the choice of a parameter to chance.
     """
@@ -36,6 +37,7 @@ class Use:
     repeats: int = 3
     quick_repeats: int = 1
     validations: int = 1
+    reading: tuple[str, ...] = ()
 
 
 _HITS = (Column("hit@10"), Column("hit@100"))
@@ -47,7 +49,7 @@ USES: dict[str, Use] = {
     "B": Use((*_RANKING, *_SPREAD), "ndcg@10", repeats=5, quick_repeats=2, validations=3),
     "C": Use(_RANKING, "ndcg@10"),
     "D": Use((*_HITS, Column("hit@100", "users: warm"), Column("hit@100", "users: cold")), "hit@100"),
-    "S": Use(_HITS, "hit@100"),
+    "S": Use(_HITS, "hit@100", reading=("positives.min_weight=2",)),  # as the tutorial's examples are made
     "I": Use(_HITS, "hit@100"),
     "U": Use(_RANKING, "ndcg@10"),
     "N": Use(_RANKING, "ndcg@10"),

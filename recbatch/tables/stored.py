@@ -53,7 +53,9 @@ class StoredRows:
     @property
     def span(self) -> slice:
         """The queries from the first to the last that has rows."""
-        return slice(int(self.queries.min(initial=len(self.queries))), int(self.queries.max(initial=-1)) + 1)
+        if not len(self.queries):
+            return slice(0, 0)
+        return slice(int(self.queries.min()), int(self.queries.max()) + 1)
 
     def neighbours(self, queries: slice, k: int, ordinals: npt.NDArray[np.int32] | None = None) -> Neighbours:
         """The neighbours of some queries; ordinals are places in ``names``, or what ``ordinals`` has in these places.
