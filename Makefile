@@ -30,7 +30,7 @@ place_and = $(shell { printf '%s\n' '$(subst ','\'',$(CURDIR))'; cat $(1); } 2>/
 ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
 PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
 
-.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench bench-overhead bench-profiles \
+.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench bench-overhead bench-profiles bench-night \
   bench-quality check-metrics \
   clean clean-all
 
@@ -121,6 +121,10 @@ bench-profiles: setup  ## Interactions per second of the grouping, beside DuckDB
 bench-overhead: setup  ## What a query of the night costs beside a bare loop: WORK=DIR for some GB of vectors
 	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-overhead WORK=DIR" >&2; exit 2; }
 	.venv/bin/python -m benchmarks.speed.overhead --work '$(WORK)'
+
+bench-night: setup  ## A whole night of MovieLens 1M, from the training to four tables: WORK=DIR ML1M=DIR
+	@test -n "$(WORK)" && test -n "$(ML1M)" || { echo "name both folders: make bench-night WORK=DIR ML1M=DIR" >&2; exit 2; }
+	.venv/bin/python -m benchmarks.speed.nights --work '$(WORK)' --ml1m '$(ML1M)'
 
 bench-quality: setup  ## Measure the models beside published figures and other libraries, write docs/quality.md: ML1M=DIR, QUICK=1, SEED=0
 	@.venv/bin/python -m benchmarks.quality --seed '$(SEED)' --ml1m '$(ML1M)' $(if $(QUICK),--quick) $(ARGS)

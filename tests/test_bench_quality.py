@@ -97,7 +97,7 @@ def test_the_same_seed_searches_the_same_points() -> None:
 # --- locks --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["implicit", "rectools"])
+@pytest.mark.parametrize("name", ["implicit", "rectools", "metrics"])
 def test_the_locks_of_the_peers_are_pinned_by_hash_and_name_no_host(name: str) -> None:
     text = (ROOT / "benchmarks" / "quality" / name / "requirements.txt").read_text()
     assert "://" not in text

@@ -7,8 +7,8 @@ Validation data is the protocol once more, inside of the training data of splits
 benchmark's cells. Where the protocol is not random (C, D) there is but one split, and no event that a cell is measured
 on is looked at. Splits of a random protocol overlap: an event that is held out in a cell's split is in most of these
 splits' training data, so that some of the validation targets are test events of a cell. What is chosen here was thus
-not chosen blind to them; no cell's test *score* was looked at. Each variant is a line in
-``results/search/recbatch-PROTOCOL.jsonl``.
+not chosen blind to them, and docs/quality.md says where a test figure was known when it was chosen. Each variant is a
+line in ``results/search/recbatch-PROTOCOL.jsonl``.
 """
 
 from __future__ import annotations
