@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from recbatch.interactions import ReadSpec, end_of_day_us, resolve_inputs
 from recbatch.launch.dates import parse_date
 from recbatch.launch.prepare import require_writable, training_job
 from recbatch.night import TrainingJob
-from recbatch.run import code_checksum, library_versions
+from recbatch.run import code_checksum, library_versions, writing_in
 from recbatch.tuning.child import save_tables
 from recbatch.tuning.defaults import default_space
 from recbatch.tuning.outcome import METRICS
@@ -66,11 +67,12 @@ def tune(
     loaded = read_config(config_path, overrides)
     loaded.check_output(study)
     require_ours(output, config_path)
+    require_writable(posixpath.dirname(storage.absolute(output)), "--output")
     base = loaded.document
     space = default_space(loaded.config, base) if space_path is None else read_space(space_path, base)
     job = _job(loaded, space, None if ds is None else end_of_day_us(parse_date(ds), loaded.config.zone))
     require_writable(study, "--study")
-    with open_study(study, _identity(loaded, job, space, metric)) as folder:
+    with writing_in(study), open_study(study, _identity(loaded, job, space, metric)) as folder:
         limits = Limits(trials, None if minutes is None else minutes * 60)
         search = Search(folder, space, loaded, metric, job.name, limits)
         configured = current_values(space, loaded.config)

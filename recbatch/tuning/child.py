@@ -28,6 +28,7 @@ import pyarrow as pa
 from recbatch.config.models import EarlyStopping, Model
 from recbatch.errors import InputError, RecbatchError
 from recbatch.model import TrainingData
+from recbatch.run import explain, is_full, writing_in
 
 _SERVER_IMPORTS = ["recbatch.model.training"]
 _SHOWN_LINE = 300
@@ -84,10 +85,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Failed:
-    """A fit that came to no result, with the reason in a sentence."""
+    """A fit that came to no result, with the reason in a sentence; ``is_full``: there was no room to write."""
 
     message: str
     is_input: bool = False
+    is_full: bool = False
 
 
 class OutOfTimeError(RecbatchError):
@@ -180,9 +182,14 @@ def _work(connection: Connection, fit: Fit) -> None:
 
 def _result(connection: Connection, fit: Fit) -> Measured | Failed:
     try:
-        return _measure(fit, connection)
+        from recbatch.model.writing import writing_errors
+
+        with writing_in(fit.work), writing_errors():
+            return _measure(fit, connection)
     except RecbatchError as error:
         return Failed(str(error), isinstance(error, InputError))
+    except OSError as error:
+        return Failed(explain(error, kept=True), is_full=is_full(error))
     except MemoryError:
         return Failed("there is not enough memory")
     except _NotWantedError:
