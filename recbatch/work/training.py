@@ -102,8 +102,9 @@ def _report(clean: CleanTables, work: Path) -> None:
         if counts:
             log.info("%s: %s", source, ", ".join(f"{name} {count:,}" for name, count in counts.items()))
     if clean.quarantined.num_rows:
-        pq.write_table(clean.quarantined, work / "quarantine.parquet")
-        log.warning("%d rows were put aside, with the reasons, in %s", clean.quarantined.num_rows, work)
+        kept = work / "quarantine.parquet"
+        pq.write_table(clean.quarantined, kept)
+        log.warning("%d rows were put aside, with the reasons, in %s", clean.quarantined.num_rows, kept)
 
 
 def require_events(clean: CleanTables) -> None:
