@@ -60,7 +60,7 @@ def starter_config(interactions: str, users: str | None = None, items: str | Non
     events = take_sample(interactions, "INTERACTIONS")
     if not events.rows:
         raise InputError(
-            f"INTERACTIONS: the files of {interactions} hold no rows, so there is nothing to look at; name one with data"
+            f"INTERACTIONS: the files of {interactions} hold no rows, so there is nothing to look at; name others"
         )
     tables = {
         "users": None if users is None else take_sample(users, "--users"),
