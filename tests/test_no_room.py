@@ -96,7 +96,7 @@ def test_a_full_disk_ends_a_search_and_is_not_the_trials_fault(tmp_path: Path, m
     ):
         searching(study, 2).run()
     rows = run(tmp_path / "study", monkeypatch, by_rate, trials=2)
-    assert [row["state"] for row in rows][0] == "complete"
+    assert rows[0]["state"] == "complete"
 
 
 def test_checksums_do_without_their_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
