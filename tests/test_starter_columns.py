@@ -78,10 +78,14 @@ def test_a_weight_with_gaps_is_not_mapped_unasked(tmp_path: Path) -> None:
     assert config_of(text).inputs.interactions.columns.weight is None
 
 
-def test_a_file_without_rows_goes_by_names(tmp_path: Path) -> None:
-    columns = config_of(
-        start(tmp_path, {"buyer": pa.array([], pa.string()), "sku": pa.array([], pa.int64())})
-    ).inputs.interactions
+def test_files_without_rows_go_by_names(tmp_path: Path) -> None:
+    """Of four files the second is not looked at."""
+    for name in "abcd":
+        values = ["1"] if name == "b" else []
+        write(
+            tmp_path / f"{name}.parquet", {"buyer": pa.array(values, pa.string()), "sku": pa.array(values, pa.string())}
+        )
+    columns = config_of(starter_config(str(tmp_path))).inputs.interactions
     assert (columns.columns.user_id, columns.columns.item_id) == ("buyer", "sku")
 
 
@@ -96,5 +100,5 @@ def test_rows_with_nan_are_remarked(tmp_path: Path) -> None:
 
 def test_no_interactions_are_an_input_error(tmp_path: Path) -> None:
     empty = {"user_id": pa.array([], pa.int64()), "item_id": pa.array([], pa.int64())}
-    with pytest.raises(InputError, match=r"INTERACTIONS: the files of .*e.parquet hold no rows"):
+    with pytest.raises(InputError, match=r"INTERACTIONS: .*e.parquet holds no rows; name a file"):
         starter_config(write(tmp_path / "e.parquet", empty))

@@ -13,6 +13,7 @@ from recbatch import storage
 from recbatch.errors import InputError
 from recbatch.interactions.finding import find_files, partitions_of, require_readable
 from recbatch.interactions.kinds import one_array, value_type
+from recbatch.interactions.sources import read_footer
 
 _FILES = 3
 _ROWS_PER_FILE = 20_000
@@ -87,6 +88,11 @@ def take_sample(path: str, option: str) -> Sample:
             of_folder=any(name in folders for _, _, folders in looks),
         )
     return Sample(path, len(uris), table.num_rows, columns)
+
+
+def has_rows(path: str, option: str) -> bool:
+    """Whether any file of ``path`` has a row; a sample may have met empty ones only."""
+    return any(read_footer(file.uri, option).metadata.num_rows for file in find_files(path, option))
 
 
 def _look(uri: str, option: str) -> tuple[pa.Table, dict[str, Any], set[str]]:

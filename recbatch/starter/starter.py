@@ -18,7 +18,7 @@ from recbatch.interactions.texts import to_text
 from recbatch.starter.choices import Choice
 from recbatch.starter.features import Suggestion, guess_label, suggest_features
 from recbatch.starter.roles import Roles, guess_id, guess_roles, overlap
-from recbatch.starter.sample import Column, Sample, take_sample
+from recbatch.starter.sample import Column, Sample, has_rows, take_sample
 from recbatch.starter.template import MODEL, TEMPLATE
 
 log = logging.getLogger(__name__)
@@ -58,10 +58,8 @@ def starter_config(interactions: str, users: str | None = None, items: str | Non
             interaction.
     """
     events = take_sample(interactions, "INTERACTIONS")
-    if not events.rows:
-        raise InputError(
-            f"INTERACTIONS: the files of {interactions} hold no rows, so there is nothing to look at; name others"
-        )
+    if not events.rows and not has_rows(interactions, "INTERACTIONS"):
+        raise InputError(f"INTERACTIONS: {interactions} holds no rows; name a file or folder with interactions")
     tables = {
         "users": None if users is None else take_sample(users, "--users"),
         "items": None if items is None else take_sample(items, "--items"),

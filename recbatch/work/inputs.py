@@ -124,8 +124,9 @@ def cut_ranges(night: Night, _: None, samples: Sequence[SliceSample]) -> Cuts:
         for sample in samples:
             if sample.source == source:
                 counts.update(sample.counts)
-        check_counts(source, counts, night.read_spec, where=night.path("0_slices", "quarantine"))
-        for sentence in remarks(source, counts):
+        quarantine = night.path("0_slices", "quarantine")
+        check_counts(source, counts, night.read_spec, where=quarantine)
+        for sentence in remarks(source, counts, f", in {quarantine}"):
             log.warning(sentence)
         widths[source] = check_widths(source, counts)
     if widths.get("users") != widths.get("items"):
@@ -157,8 +158,8 @@ def cut_ranges(night: Night, _: None, samples: Sequence[SliceSample]) -> Cuts:
     return Cuts(ranges, missing)
 
 
-def remarks(source: str, counts: Mapping[str, int]) -> Iterator[str]:
-    """What the owner of an input should know although the night goes on."""
+def remarks(source: str, counts: Mapping[str, int], where: str = "") -> Iterator[str]:
+    """What the owner of an input should know although the night goes on; ``where`` are the rows put aside."""
     if counts.get("float_ids"):
         yield (
             f"inputs.{source}: {counts['float_ids']} ids are whole numbers stored as floats (a null makes pandas do "
@@ -172,7 +173,7 @@ def remarks(source: str, counts: Mapping[str, int]) -> Iterator[str]:
                 f"are not in the table (inputs.unknown_{entity}s says what becomes of them)"
             )
     if counts.get("quarantined"):
-        yield f"inputs.{source}: {counts['quarantined']} of {counts['rows']} rows were put aside, with the reasons"
+        yield f"inputs.{source}: {counts['quarantined']} of {counts['rows']} rows were put aside, with the reasons{where}"
 
 
 def split_slice(night: Night, cleaned: SlicePart, cuts: Cuts) -> Iterator[tuple[Entity, int, Packed]]:
