@@ -173,7 +173,8 @@ def remarks(source: str, counts: Mapping[str, int], where: str = "") -> Iterator
                 f"are not in the table (inputs.unknown_{entity}s says what becomes of them)"
             )
     if counts.get("quarantined"):
-        yield f"inputs.{source}: {counts['quarantined']} of {counts['rows']} rows were put aside, with the reasons{where}"
+        aside = f"{counts['quarantined']} of {counts['rows']} rows were put aside"
+        yield f"inputs.{source}: {aside}, with the reasons{where}"
 
 
 def split_slice(night: Night, cleaned: SlicePart, cuts: Cuts) -> Iterator[tuple[Entity, int, Packed]]:
