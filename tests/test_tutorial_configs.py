@@ -65,7 +65,7 @@ def test_the_deep_tutorials_settings_differ_in_widths_and_epochs() -> None:
 @pytest.mark.parametrize("name", TUTORIALS)
 def test_a_tutorials_model_makes_a_night(name: str, tmp_path: Path) -> None:
     source = write_movielens(tmp_path)
-    sets = [*source.pointing(path_of(name)), "model.training.epochs=1"]
+    sets = [*source.pointing(path_of(name)), "model.training.epochs=1", "model.training.refit=false"]
     run(path_of(name), tmp_path / "output", ds=DS, sets=sets)
     night = Published(tmp_path / "output", DS)
     tables = night.manifest["tables"]
