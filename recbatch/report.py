@@ -36,6 +36,13 @@ class Night:
 
     output: str
     manifest: Mapping[str, Any]
+    place: str
+    """Where the manifest is."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether the interactions have times; else their order means nothing."""
+        return self.manifest["identity"]["config"]["inputs"]["interactions"]["columns"]["timestamp"] is not None
 
     def label(self, entity: str, ids: Sequence[str]) -> dict[str, str]:
         """Readable names of some ids: id -> label; an id without one keeps its id."""
@@ -76,7 +83,8 @@ def open_night(output: str, ds: str) -> Night:
         InputError: the date is not published.
     """
     output = storage.absolute(output)
-    return Night(output, read_manifest(output, require_pointer(output, ds)))
+    pointer = require_pointer(output, ds)
+    return Night(output, read_manifest(output, pointer), storage.join(output, pointer.manifest))
 
 
 def show_night(output: str, ds: str, *, user: str | None = None, item: str | None = None) -> None:
@@ -113,6 +121,9 @@ def _figures(console: Console, night: Night) -> None:
     console.print(grid)
     for line in _sentences(manifest):
         console.print(Text(line))
+    if quarantine := manifest["parts"].get("quarantine"):
+        folder = storage.join(night.output, quarantine[0]["path"]).rpartition("/")[0]
+        console.print(Text(f"rows put aside, with the reasons: {folder}"))
 
 
 def _sentences(manifest: Mapping[str, Any]) -> list[str]:
@@ -173,7 +184,9 @@ def _last_items(console: Console, night: Night, user: str) -> None:
     if history:
         last = history[::-1][:_PREVIEW_ROWS]
         labels = night.label("item", last)
-        console.print(Text(f"  last: {'; '.join(labels[name] for name in last)}"))
+        console.print(
+            Text(f"  {'last' if night.timed else 'among theirs'}: {'; '.join(labels[name] for name in last)}")
+        )
 
 
 def _names(console: Console, night: Night, table: str, query: str, count: int) -> None:
@@ -181,7 +194,11 @@ def _names(console: Console, night: Night, table: str, query: str, count: int) -
     names = rows.column(2).to_pylist()
     entity = "item" if table.endswith("item") else "user"
     labels = night.label(entity, names) if entity == "item" else {name: f"user {name}" for name in names}
-    text = "; ".join(labels[name] for name in names) if names else "nothing (see the manifest for the reason)"
+    text = (
+        "; ".join(labels[name] for name in names)
+        if names
+        else f"nothing (the reason is in {night.place}, at tables.{table}.not_served)"
+    )
     console.print(Text(f"  {_TITLES[table]}: {text}"))
 
 
@@ -191,7 +208,8 @@ def _one(console: Console, night: Night, entity: str, name: str, ds: str) -> Non
         raise InputError(f"{entity} {name!r} is not in the night of {ds}; ids are matched exactly, as text")
     label = night.label(entity, [name])[name]
     console.print(Text(f"{entity} {name}" + (f", {label}" if label != name else ""), "bold"))
-    console.print(f"{profile.column('events')[0].as_py():,} interactions up to {ds}")
+    until = f" up to {ds}" if night.timed else ""
+    console.print(f"{profile.column('events')[0].as_py():,} interactions{until}")
     if entity == "user":
         _last_items(console, night, name)
     for table in night.manifest["tables"]:
@@ -216,4 +234,6 @@ def _ranking(console: Console, night: Night, table: str, query: str) -> None:
     if names:
         console.print(grid)
     else:
-        console.print("no rows; the manifest counts the ids that get none, with the reason")
+        console.print(
+            Text(f"no rows; {night.place} counts the ids that get none by reason, at tables.{table}.not_served")
+        )

@@ -113,6 +113,22 @@ def test_metrics_of_groups() -> None:
     assert found["users: cold"]["coverage@10"].value == 1 / 4
 
 
+def test_what_is_shown_of_a_group_of_items() -> None:
+    """Its coverage, Gini and novelty are those of lists that hold nothing else, over a catalog that does not either."""
+    popularity = np.array([10, 5, 5, *[1] * 10, 0, 0])
+    random = np.random.default_rng(3)
+    lists = np.stack([random.permutation(len(popularity))[:6] for _ in range(4)]).astype(np.int32)
+    found = estimates([sums(lists, [(0, 0)], popularity=popularity)], repetitions=0)
+    for group, members in {"cold": [13, 14], "tail": list(range(3, 13)), "middle": [1, 2], "head": [0]}.items():
+        shown = [[members.index(item) for item in row if item in members] for row in lists.tolist()]
+        alone = lists_of(*shown)
+        metrics = found[f"items: {group}"]
+        assert metrics["coverage@10"].value == pytest.approx(coverage(alone, len(members)))
+        assert metrics["gini@10"].value == pytest.approx(gini(alone, len(members)))
+        bits = [np.mean([np.log2(30 / max(popularity[members[item]], 1)) for item in row]) for row in shown if row]
+        assert metrics["novelty@10"].value == pytest.approx(np.mean(bits), rel=1e-5)
+
+
 def planted(seed: int, quality: float, users: int = 300) -> UserSums:
     random = np.random.default_rng(seed)
     hit = random.random(users) < quality

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from starter_data import DATASETS, ROWS, codes, config_of, ids, start, write, written
 
+from recbatch.errors import InputError
 from recbatch.starter import starter_config
 
 
@@ -82,3 +83,18 @@ def test_a_file_without_rows_goes_by_names(tmp_path: Path) -> None:
         start(tmp_path, {"buyer": pa.array([], pa.string()), "sku": pa.array([], pa.int64())})
     ).inputs.interactions
     assert (columns.columns.user_id, columns.columns.item_id) == ("buyer", "sku")
+
+
+def test_rows_with_nan_are_remarked(tmp_path: Path) -> None:
+    heights = pa.array([float("nan"), None, *range(ROWS - 2)], pa.float64(), from_pandas=False)
+    text = starter_config(
+        write(tmp_path / "e.parquet", {"user_id": ids(50), "item_id": ids(60)}),
+        users=write(tmp_path / "u.parquet", {"user_id": ids(50), "height": heights}),
+    )
+    assert "numbers from 0 to 297; 1 rows with NaN would be put aside, a null is read as the mean: write null" in text
+
+
+def test_no_interactions_are_an_input_error(tmp_path: Path) -> None:
+    empty = {"user_id": pa.array([], pa.int64()), "item_id": pa.array([], pa.int64())}
+    with pytest.raises(InputError, match=r"INTERACTIONS: the files of .*e.parquet hold no rows"):
+        starter_config(write(tmp_path / "e.parquet", empty))

@@ -139,6 +139,9 @@ def test_the_default_space_holds_what_the_model_has() -> None:
     falling = override(base(), ["model.training.final_temperature=0.1"])
     added = {name_of(parameter) for parameter in default_space(resolve(falling).config, falling)} - names
     assert added == {"model.training.final_temperature", "model.training.epochs"}, "its schedule depends on them"
+    small = override(falling, ["model.training.min_steps=300"])
+    lasting = {name_of(parameter): parameter for parameter in default_space(resolve(small).config, small)}
+    assert lasting["model.training.min_steps"] == Range(("model.training.min_steps",), 75, 1200, log=True, whole=True)
     plain = base(
         "inputs: {interactions: {path: p, columns: {user_id: u, item_id: i}}}\nmodel: {training: {epochs: 50}}"
     )

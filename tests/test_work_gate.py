@@ -272,3 +272,36 @@ def test_a_last_model_that_reads_what_is_not_there_is_said(gated: Gated) -> None
 def test_mistakes_in_the_section_are_named(first: Gated, words: list[str], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         first.plan(SECOND, *words)
+
+
+def one_event(gated: Gated, folder: Path) -> Gated:
+    """The same output, and a config whose interactions are a single one: nothing can be held out of it."""
+    world = pairs_world([("u01", "i01")])
+    return Gated(world.config(world.write(folder), SETTINGS), gated.output)
+
+
+def test_fail_ends_a_night_that_cannot_be_compared(gated: Gated, tmp_path: Path) -> None:
+    alone = one_event(gated, tmp_path)
+    with pytest.raises(RecbatchError, match=r"not compared with the last night or popularity: .*nothing to ask for"):
+        alone.night(SECOND, "gate.on_failure=fail")
+    assert published_dates(str(gated.output)) == [FIRST]
+
+
+def test_keep_makes_such_a_night_with_the_last_model(gated: Gated, tmp_path: Path) -> None:
+    one_event(gated, tmp_path).night(SECOND, "gate.on_failure=keep")
+    gate = gated.manifest(SECOND)["gate"]
+    assert (gate["worse_than"], gate["unjudged"], gate["used"]) == ([], True, "last")
+    assert gated.manifest(SECOND)["model"] == gated.manifest(FIRST)["model"]
+
+
+def test_warn_publishes_such_a_night_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    world = pairs_world([("u01", "i01")])
+    alone = Gated(world.config(world.write(tmp_path), SETTINGS), tmp_path / "out")
+    assert alone.command(FIRST) == 0
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert any("not compared with" in message and "nothing to ask for" in message for message in warnings)
+    assert any(f"the night of {FIRST} has no row in any of user2item" in message for message in warnings)
+    # Without a last night there is nothing that `last` alone could ask for.
+    plan = alone.plan(FIRST, "gate.worse_than=[last]", "gate.on_failure=fail")
+    assert plan.night.last is None
+    assert alone.night(FIRST, "gate.worse_than=[last]", "gate.on_failure=fail").published

@@ -28,11 +28,14 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
+_GO_ON = ("train", "tune", "recommend", "nightly", "backfill")
+"""The commands that keep what they have done, and go on from there."""
+_BEGIN_ANEW = ("evaluate",)
 _BEAM = {"allow_extra_args": True}
 _BEAM_EPILOG = (
     "Options of Apache Beam go after [bold]--[/bold], such as [bold]-- --runner=DataflowRunner --region=europe-west1"
     "[/bold]; without any, the work is done in this process. Exit codes: 0 done or nothing to do, 1 failed, 2 usage, "
-    "config or input error."
+    "config or input error, 130 interrupted."
 )
 
 
@@ -216,13 +219,16 @@ def show(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done or nothing to do, 1 failed, 2 usage, config or input error."""
+    """Run a command; returns the exit code.
+
+    0 done or nothing to do, 1 failed, 2 usage, config or input error, 130 interrupted.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     commands: Any = get_command(app)
     command = commands.commands.get(words[0]) if words else None
     if command is None or not command.context_settings.get("allow_extra_args"):
-        return _run(commands, lambda: words, "recbatch")
-    return _run(commands, lambda: [words[0], *_sorted_words(command, words[1:])], "recbatch")
+        return _run(commands, lambda: words, "recbatch", words[0] if words else "")
+    return _run(commands, lambda: [words[0], *_sorted_words(command, words[1:])], "recbatch", words[0])
 
 
 def job(name: str, arguments: Sequence[str] | None = None) -> int:
@@ -230,7 +236,7 @@ def job(name: str, arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     commands: Any = get_command(app)
     command = commands.commands[name]
-    return _run(command, lambda: _sorted_words(command, words), f"jobs/{name}.py")
+    return _run(command, lambda: _sorted_words(command, words), f"jobs/{name}.py", name)
 
 
 def _sorted_words(command: Any, words: Sequence[str]) -> list[str]:
@@ -247,21 +253,28 @@ def _sorted_words(command: Any, words: Sequence[str]) -> list[str]:
     return [*own, "--", *beam]
 
 
-def _run(command: Any, words: Callable[[], list[str]], name: str) -> int:
+def _run(command: Any, words: Callable[[], list[str]], program: str, name: str) -> int:
+    """Run the command ``name``."""
     set_up_logs()
     try:
-        command.main(words(), prog_name=name)
+        command.main(words(), prog_name=program)
     except SystemExit as stop:  # how the command-line library ends, after it has shown its own usage errors
         if stop.code == _INTERRUPTED:
-            typer.echo("interrupted; what is done is kept, and the same command goes on from there", err=True)
+            typer.echo(_interrupted(name), err=True)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except (RecbatchError, OSError) as error:
         typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(explain(error), err=True)
+        typer.echo(explain(error, kept=name in _GO_ON), err=True)
         for note in getattr(error, "__notes__", ()):
             typer.echo(note, err=True)
         return error.exit_code if isinstance(error, RecbatchError) else 1
     return 0
+
+
+def _interrupted(name: str) -> str:
+    if name in _GO_ON:
+        return "interrupted; what is done is kept, and the same command goes on from there"
+    return "interrupted; nothing is kept, and the same command begins anew" if name in _BEGIN_ANEW else "interrupted"
 
 
 def entry() -> None:

@@ -65,7 +65,8 @@ class TextFeature(Section):
 
 
 class NumberFeature(Section):
-    """A number, normalised to mean 0 and variance 1; a null becomes the mean."""
+    """A number, normalised to mean 0 and variance 1. A null becomes the mean; a row with NaN or infinity is put aside
+    (see `inputs.max_quarantined_share`), for it is no number: write null where there is no value."""
 
     kind: Literal["number"]
     column: str

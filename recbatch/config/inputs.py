@@ -76,7 +76,7 @@ class Inputs(Section):
     """Interactions whose item is not in the items table: not used, or the item joins the table, or an error."""
     max_quarantined_share: float = Field(0.01, ge=0, le=1)
     """The run fails when more than this share of the rows of an input had to be put aside (a null id, an unreadable
-    time); those rows are written to the run directory with the reason."""
+    time, NaN in a column of numbers that is used); those rows are written to the run directory with the reason."""
 
 
 class EventFilter(Section):

@@ -86,8 +86,9 @@ class Gate(Section):
     """`last`: the model of the newest published date before this one, where there is one. `popularity`: the items with
     the most positives. An empty list compares with nothing."""
     on_failure: Literal["warn", "fail", "keep"] = "warn"
-    """When the new model is worse: `warn` uses it all the same, `fail` ends the night, `keep` makes the tables with the
-    last night's model (and fails where there is none, or it is no better)."""
+    """When the new model is worse, or can be compared with none of these (because nothing was held out, say): `warn`
+    uses it all the same, `fail` ends the night, `keep` makes the tables with the last night's model (and fails where
+    there is none, or it is no better). A first night has no last one, and is compared with popularity alone."""
     tolerance: float = Field(0.05, ge=0, lt=1)
     """Worse is what reaches less than (1 - tolerance) times the other's figure. Fits to the same data that differ by
     the seed alone differ by some percent; `0` calls every smaller figure worse."""

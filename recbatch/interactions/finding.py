@@ -39,6 +39,17 @@ def find_files(paths: str | Sequence[str], key: str) -> list[storage.StoredFile]
     return list(found.values())
 
 
+def require_readable(uri: str, key: str) -> None:
+    """See that nothing forbids this user to read a file or folder.
+
+    Raises:
+        InputError: with what does, and whose it is.
+    """
+    reason = storage.denied(uri)
+    if reason is not None:
+        raise InputError(f"{key}: {reason}; ask for read access to it, or run as a user who has it")
+
+
 def partitions_of(uri: str) -> Partitions:
     """The ``key=value`` folders on the way to a file, as Hive writes them (percent-encoded, a marker for null)."""
     folders = uri.split("/")[:-1]
@@ -62,6 +73,7 @@ def _files_of(uri: str, path: str, key: str) -> list[storage.StoredFile]:
             candidates += storage.glob(storage.join(uri, "**"))
             data = [file for file in candidates if _is_data(file, base)]
     if not data:
+        require_readable(uri[: magic.start()].rpartition("/")[0] if magic else uri, key)
         raise InputError(_nothing(uri, path, key, [file.uri for file in candidates], bool(magic)))
     return data
 

@@ -14,7 +14,7 @@ from recbatch.config.columns import FeatureColumns
 from recbatch.config.models import Config
 from recbatch.errors import InputError
 from recbatch.interactions.checks import Footer, check_footers
-from recbatch.interactions.finding import Partitions, find_files, partitions_of
+from recbatch.interactions.finding import Partitions, find_files, partitions_of, require_readable
 from recbatch.interactions.spec import ReadSpec, SourceName
 
 _THREADS = 8  # footers and checksums wait for disk or network, not for the processor
@@ -98,12 +98,13 @@ def read_footer(uri: str, key: str) -> Footer:
         key: the key of the configuration that led to it, for messages.
 
     Raises:
-        InputError: it is not Parquet, or cut short.
+        InputError: it is not Parquet, or cut short, or there is no permission.
     """
     try:
         with storage.open_input(uri) as stream, pq.ParquetFile(stream) as file:
             return Footer(uri, file.schema_arrow, file.metadata, partitions_of(uri))
     except (pa.ArrowException, OSError) as error:
+        require_readable(uri, key)
         raise InputError(
             f"{key}: {uri} cannot be read as Parquet ({error}); it is damaged, cut short or another kind of file. "
             f"Write it again, or name only the Parquet files, with a glob such as folder/*.parquet"

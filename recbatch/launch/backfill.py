@@ -56,7 +56,7 @@ def backfill(
             plan = prepare_night(config_path, overrides, output, ds, model=model, force=force)
             run_night(plan, force, beam_arguments)
         except (RecbatchError, OSError) as error:
-            log.error("%s: failed: %s", ds, explain(error))
+            log.error("%s: failed: %s", ds, explain(error, kept=True))
             failed.append(ds)
     if failed:
         raise RecbatchError(

@@ -22,7 +22,7 @@ from recbatch.interactions import ReadSpec, load_tables, plan_slices, resolve_in
 from recbatch.launch.bundles import look_at
 from recbatch.launch.prepare import require_writable
 from recbatch.model import TrainingData, load_bundle
-from recbatch.run import fingerprint, library_versions, peak_rss_bytes
+from recbatch.run import fingerprint, library_versions, peak_rss_bytes, writing_in
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def evaluate(
         "inputs": counts,
         "protocols": {},
     }
-    with tempfile.TemporaryDirectory(prefix="recbatch-evaluate-") as work:
+    with tempfile.TemporaryDirectory(prefix="recbatch-evaluate-") as work, writing_in(work):
         bundle = None if given is None else load_bundle(given.reference.uri)
         subject = Subject(towers, config.inputs.interactions.context, Path(work), bundle)
         for letter in chosen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,15 +12,18 @@ from recbatch import storage
 from recbatch.config.columns import feature_columns
 from recbatch.config.document import parse
 from recbatch.config.load import LoadedConfig, read_config, read_text, resolve
+from recbatch.config.models import Model
 from recbatch.config.nearest import closest
 from recbatch.config.overrides import override
 from recbatch.errors import InputError, RecbatchError
 from recbatch.interactions import ReadSpec, end_of_day_us, resolve_inputs
 from recbatch.launch.dates import parse_date
 from recbatch.launch.prepare import require_writable, training_job
+from recbatch.model.data import prepare
+from recbatch.model.heldout import split_events
 from recbatch.night import TrainingJob
-from recbatch.run import code_checksum, library_versions
-from recbatch.tuning.child import save_tables
+from recbatch.run import code_checksum, library_versions, writing_in
+from recbatch.tuning.child import require_heldout, save_tables
 from recbatch.tuning.defaults import default_space
 from recbatch.tuning.outcome import METRICS
 from recbatch.tuning.progress import Row, finished
@@ -66,16 +70,17 @@ def tune(
     loaded = read_config(config_path, overrides)
     loaded.check_output(study)
     require_ours(output, config_path)
+    require_writable(posixpath.dirname(storage.absolute(output)), "--output")
     base = loaded.document
     space = default_space(loaded.config, base) if space_path is None else read_space(space_path, base)
     job = _job(loaded, space, None if ds is None else end_of_day_us(parse_date(ds), loaded.config.zone))
     require_writable(study, "--study")
-    with open_study(study, _identity(loaded, job, space, metric)) as folder:
+    with writing_in(study), open_study(study, _identity(loaded, job, space, metric)) as folder:
         limits = Limits(trials, None if minutes is None else minutes * 60)
         search = Search(folder, space, loaded, metric, job.name, limits)
         configured = current_values(space, loaded.config)
         try:
-            _run(search, folder, job)
+            _run(search, folder, job, loaded.config.model)
             if (there := len(finished(folder.trials()))) < trials:
                 log.info(
                     "the time is up after %d of %d trials; with more --minutes the same command goes on", there, trials
@@ -127,14 +132,17 @@ def _identity(loaded: LoadedConfig, job: TrainingJob, space: Space, metric: str)
     }
 
 
-def _run(search: Search, folder: StudyFolder, job: TrainingJob) -> None:
+def _run(search: Search, folder: StudyFolder, job: TrainingJob, model: Model) -> None:
     if search.is_done:
         log.info("nothing to do: %s has its trials", folder.path)
         return
     from recbatch.work.training import training_data
 
     folder.work.mkdir(exist_ok=True)
-    save_tables(training_data(job, folder.work), folder.tables)
+    data = training_data(job, folder.work)
+    if model.pairs is None:  # else the first trial finds out, for pairs need TensorFlow
+        require_heldout(split_events(model, prepare(data)))
+    save_tables(data, folder.tables)
     search.run()
 
 

@@ -33,7 +33,7 @@ class UserSums:
         columns: [m] (group of targets, metric); the group is ``all`` or one of :data:`ITEM_GROUPS`.
         numerators: float32 [u, m].
         denominators: float32 [u, m].
-        of_lists: (group of users, metric) -> value of what is no mean over users: coverage and Gini.
+        of_lists: (group of users or items, metric) -> value of what is no mean over users: coverage and Gini.
     """
 
     users: NDArray[np.int32]
@@ -82,18 +82,34 @@ def user_sums(
         found = query_metrics(places[chosen], target_query[chosen], len(lists), lists.shape[1], ks)
         for metric, values in found.items():
             sums.add(name, metric, np.nan_to_num(values), ~np.isnan(values))
-    novelty = self_information(lists[:, :10], popularity)
-    sums.add(ALL, "novelty@10", np.nan_to_num(novelty), ~np.isnan(novelty))
+    of_lists = {}
+    for number, name in enumerate((ALL, *ITEM_GROUPS)):
+        members = np.ones(len(groups), bool) if name == ALL else groups == number - 1
+        shown = _only(lists[:, :10], members)
+        novelty = self_information(shown, popularity)
+        sums.add(name, "novelty@10", np.nan_to_num(novelty), ~np.isnan(novelty))
+        of_lists.update(_spread(name, _only(shown, members, np.cumsum(members) - 1), int(members.sum())))
 
     events = np.zeros(len(asking), np.int64)
     np.maximum.at(events, user, activity)
     group_of_user = thirds_by_count(events)
-    of_lists = {}
-    for name, codes in {ALL: (0, 1, 2, 3), **USER_GROUPS}.items():
-        shown = lists[np.isin(group_of_user, codes)[user], :10]
-        of_lists[name, "coverage@10"] = coverage(shown, len(popularity)) if len(shown) else float("nan")
-        of_lists[name, "gini@10"] = gini(shown, len(popularity))
+    for name, codes in USER_GROUPS.items():
+        of_lists.update(_spread(name, lists[np.isin(group_of_user, codes)[user], :10], len(popularity)))
     return UserSums(asking.astype(np.int32), group_of_user, *sums.stacked(), of_lists)
+
+
+def _only(
+    lists: NDArray[np.int32], members: NDArray[np.bool_], numbers: NDArray[np.int64] | None = None
+) -> NDArray[np.int32]:
+    """The lists without those who are no ``members`` [c] of a group; ``numbers`` [c] gives the others new numbers."""
+    names = np.arange(len(members)) if numbers is None else numbers
+    return np.append(np.where(members, names, -1), -1)[lists].astype(np.int32)  # the last one answers for the padding
+
+
+def _spread(name: str, lists: NDArray[np.int32], num_candidates: int) -> dict[tuple[str, str], float]:
+    """Coverage and Gini of the lists of a group."""
+    covered = coverage(lists, num_candidates) if len(lists) else float("nan")
+    return {(name, "coverage@10"): covered, (name, "gini@10"): gini(lists, num_candidates)}
 
 
 class _Columns:

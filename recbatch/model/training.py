@@ -30,6 +30,7 @@ from recbatch.model.pairs import item_pairs
 from recbatch.model.serving import export_retriever, export_tower
 from recbatch.model.tower import Tower
 from recbatch.model.warm_start import WarmStart, Weights, begin, save_weights, warm_start_of
+from recbatch.model.writing import writing_errors
 from recbatch.run import canonical_json, peak_rss_bytes
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class MeasuredFit:
     effort: Effort
 
 
+@writing_errors()
 def train_bundle(
     model: Model,
     data: TrainingData,
@@ -103,6 +105,7 @@ def train_bundle(
     Raises:
         InputError: there are no positives, or the features do not fit the data.
         RecbatchError: the training diverged.
+        OSError: a file cannot be written, whoever tried.
     """
     if storage.exists(storage.join(target_uri, MANIFEST)):
         return read_manifest(target_uri)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recbatch.run.failures import clear_failures, explain, first_failure, recorded
+from recbatch.run.failures import clear_failures, explain, first_failure, is_full, recorded, writing_in
 from recbatch.run.fingerprint import canonical_json, code_checksum, fingerprint, library_versions
 from recbatch.run.memory import peak_rss_bytes
 from recbatch.run.parts import Layout, Part, existing_part, found_part, make_part, read_part
@@ -21,10 +21,12 @@ __all__ = [
     "fingerprint",
     "first_failure",
     "found_part",
+    "is_full",
     "library_versions",
     "make_part",
     "peak_rss_bytes",
     "read_part",
     "recorded",
     "watch",
+    "writing_in",
 ]

@@ -8,7 +8,9 @@ written.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import shutil
 import traceback
 import uuid
@@ -19,6 +21,7 @@ from recbatch import storage
 from recbatch.errors import InputError, RecbatchError
 
 _FOLDER = "failures"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _unwritten: dict[str, list[dict[str, Any]]] = {}
 """Failures of this process that could not be written down, by run."""
 
@@ -32,7 +35,7 @@ def recorded(run_uri: str, step: str) -> Iterator[None]:
         expected = isinstance(error, RecbatchError | OSError)
         record = {
             "step": step,
-            "message": explain(error),
+            "message": explain(error, kept=True),
             "input_error": isinstance(error, InputError),
             "traceback": None if expected else traceback.format_exc(),
         }
@@ -44,13 +47,46 @@ def recorded(run_uri: str, step: str) -> Iterator[None]:
         raise
 
 
-def explain(error: Exception) -> str:
-    """An exception as one sentence; the operating system's with the file that it is about."""
+def is_full(error: BaseException) -> bool:
+    """Whether there is no room to write."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+@contextlib.contextmanager
+def writing_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Where there is no room to write, and the error does not know its file, it names the folder that is written to."""
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error) or error.filename is not None:
+            raise
+        number = error.errno or errno.ENOSPC
+        raise OSError(number, os.strerror(number), os.fspath(folder)) from error
+
+
+def explain(error: Exception, *, kept: bool = False) -> str:
+    """An exception as one sentence; the operating system's with the file that it is about.
+
+    Where there is no room to write it says what to do, too; ``kept``: what is done is not lost.
+    """
+    sentence = _sentence(error)
+    if not any(os.strerror(number) in sentence for number in _FULL) or isinstance(error, RecbatchError):
+        return sentence
+    if os.strerror(errno.EFBIG) in sentence:
+        advice = "allow larger files (ulimit -f), or choose another disk,"
+    else:
+        advice = f"free space (TMPDIR is {os.environ.get('TMPDIR', '/tmp')})"
+    return f"{sentence}; {advice} and run the same command again{': what is done is kept' if kept else ''}"
+
+
+def _sentence(error: Exception) -> str:
     if isinstance(error, RecbatchError):
         return str(error)
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
         source, target, reason = error.args[0][0]  # one of many that have the same cause
         return f"{source} cannot be copied to {target}: {reason}"
+    if isinstance(error, OSError) and error.errno == errno.ENOENT and "temporary directory" in (error.strerror or ""):
+        return f"{error.strerror}; free space in one of them, or set TMPDIR to a folder with room"
     if isinstance(error, OSError) and error.strerror:
         names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
         return f"{names}: {error.strerror}" if names else error.strerror

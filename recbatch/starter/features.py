@@ -66,6 +66,8 @@ def _number(column: Column) -> Suggestion:
     if distinct < 2:
         return Suggestion(column.name, None, "the same value in every row looked at")
     amounts = f"numbers from {_short(pc.min(column.values))} to {_short(pc.max(column.values))}"
+    if types.is_floating(column.type) and (bad := pc.sum(pc.is_nan(column.values)).as_py()):
+        amounts += f"; {bad:,} rows with NaN would be put aside, a null is read as the mean: write null"
     if types.is_integer(column.type) and (is_code(column.name) or distinct <= _FEW_NUMBERS):
         return Suggestion(column.name, "category", f"{amounts}, {distinct:,} different: codes, or make it a number")
     return Suggestion(column.name, "number", amounts)

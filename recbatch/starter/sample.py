@@ -11,7 +11,7 @@ from pyarrow import types
 
 from recbatch import storage
 from recbatch.errors import InputError
-from recbatch.interactions.finding import find_files, partitions_of
+from recbatch.interactions.finding import find_files, partitions_of, require_readable
 from recbatch.interactions.kinds import one_array, value_type
 
 _FILES = 3
@@ -97,6 +97,7 @@ def _look(uri: str, option: str) -> tuple[pa.Table, dict[str, Any], set[str]]:
             table = file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
             maxima = _maxima(file.metadata)
     except (pa.ArrowException, OSError) as error:
+        require_readable(uri, option)
         raise InputError(
             f"{option}: {uri} cannot be read as Parquet ({error}); convert it to Parquet first, or name only the "
             f"Parquet files, with a glob such as 'folder/*.parquet'"

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from jinja2 import Environment, StrictUndefined
 
 from recbatch.config.document import parse
-from recbatch.errors import ConfigError
+from recbatch.errors import ConfigError, InputError
 from recbatch.interactions.texts import to_text
 from recbatch.starter.choices import Choice
 from recbatch.starter.features import Suggestion, guess_label, suggest_features
@@ -54,9 +54,14 @@ def starter_config(interactions: str, users: str | None = None, items: str | Non
         items: the same for the items table, if there is one.
 
     Raises:
-        InputError: a path leads nowhere, a file is not Parquet, or has no columns that could be ids.
+        InputError: a path leads nowhere, a file is not Parquet, has no columns that could be ids, or there is no
+            interaction.
     """
     events = take_sample(interactions, "INTERACTIONS")
+    if not events.rows:
+        raise InputError(
+            f"INTERACTIONS: the files of {interactions} hold no rows, so there is nothing to look at; name others"
+        )
     tables = {
         "users": None if users is None else take_sample(users, "--users"),
         "items": None if items is None else take_sample(items, "--items"),

@@ -8,6 +8,7 @@ a pointer, changes by :func:`compare_and_swap`.
 
 from __future__ import annotations
 
+from recbatch.storage.access import denied
 from recbatch.storage.api import (
     StoredFile,
     absolute,
@@ -44,6 +45,7 @@ __all__ = [
     "create",
     "delete",
     "delete_tree",
+    "denied",
     "exists",
     "fetch_folder",
     "glob",

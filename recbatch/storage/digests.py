@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -61,5 +62,6 @@ def _write(cache: Path, entry: dict[str, object]) -> None:
         cache.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(entry))
         temporary.replace(cache)
-    except OSError:  # a read-only home only costs the next run a second look
-        temporary.unlink(missing_ok=True)
+    except OSError:  # a home that cannot be written only costs the next run a second look
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -28,6 +28,8 @@ import pyarrow as pa
 from recbatch.config.models import EarlyStopping, Model
 from recbatch.errors import InputError, RecbatchError
 from recbatch.model import TrainingData
+from recbatch.model.heldout import Split
+from recbatch.run import explain, is_full, writing_in
 
 _SERVER_IMPORTS = ["recbatch.model.training"]
 _SHOWN_LINE = 300
@@ -84,10 +86,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Failed:
-    """A fit that came to no result, with the reason in a sentence."""
+    """A fit that came to no result, with the reason in a sentence; ``is_full``: there was no room to write."""
 
     message: str
     is_input: bool = False
+    is_full: bool = False
 
 
 class OutOfTimeError(RecbatchError):
@@ -111,6 +114,18 @@ def load_tables(folder: Path) -> TrainingData:
 
 def _named(data: TrainingData) -> dict[str, pa.Table | None]:
     return {"interactions": data.interactions, "users": data.users, "items": data.items}
+
+
+def require_heldout(split: Split, *, can_ask: bool = True) -> None:
+    """See that there is something to go by.
+
+    Raises:
+        InputError: nothing is held out, or nothing of it can be asked for.
+    """
+    if not can_ask or not split.heldout.any():
+        raise InputError(
+            f"a search needs held-out events to go by, and there are none: {split.method}; see model.training.heldout"
+        )
 
 
 def run_fit(fit: Fit, goes_on: Callable[[Evaluated], bool], deadline: float | None = None) -> Measured | Failed | None:
@@ -180,9 +195,14 @@ def _work(connection: Connection, fit: Fit) -> None:
 
 def _result(connection: Connection, fit: Fit) -> Measured | Failed:
     try:
-        return _measure(fit, connection)
+        from recbatch.model.writing import writing_errors
+
+        with writing_in(fit.work), writing_errors():
+            return _measure(fit, connection)
     except RecbatchError as error:
         return Failed(str(error), isinstance(error, InputError))
+    except OSError as error:
+        return Failed(explain(error, kept=True), is_full=is_full(error))
     except MemoryError:
         return Failed("there is not enough memory")
     except _NotWantedError:
@@ -202,11 +222,8 @@ def _measure(fit: Fit, connection: Connection) -> Measured:
     identity = identity_of(fit.model, prepared, fit.fingerprint)
     towers = TwoTowerFit("measured", fit.model, prepared, train, heldout, fit.work, identity)
     evaluation = towers.evaluation
-    if evaluation is None or not evaluation.can_ask:
-        raise InputError(
-            f"a search needs held-out events to go by, and there are none: {split.method}; see model.training.heldout"
-        )
-
+    require_heldout(split, can_ask=evaluation is not None and evaluation.can_ask)
+    assert evaluation is not None, "it can ask"
     measure = evaluation.measure(fit.stopping)
 
     def tell(epoch: int, metrics: Mapping[str, float]) -> None:

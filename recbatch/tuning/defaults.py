@@ -15,6 +15,7 @@ _TEMPERATURES = (0.05, 0.5)
 _MOST_DROPOUT = 0.8
 _MOST_EPOCHS = 30
 _LEAST_DIM = 8
+_FACTOR = 4  # by which min_steps may be fewer or more
 
 
 def default_space(config: Config, base: Document) -> Space:
@@ -46,6 +47,9 @@ def _wanted(model: Model) -> Iterator[Parameter]:
     scheduled = training.schedule != "constant" or training.final_temperature is not None
     if training.early_stopping is None or scheduled:  # a schedule ends with the last of them
         yield _epochs(training.epochs)
+        if training.min_steps > 1:  # a small dataset is gone through for so long, whatever the epochs
+            steps = training.min_steps
+            yield Range(("model.training.min_steps",), max(1, steps // _FACTOR), steps * _FACTOR, log=True, whole=True)
 
 
 def _width_keys(model: Model) -> list[str]:

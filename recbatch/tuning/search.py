@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from recbatch.config.load import LoadedConfig, resolve
 from recbatch.config.models import EarlyStopping, Model
 from recbatch.config.overrides import override
-from recbatch.errors import ConfigError, InputError
+from recbatch.errors import ConfigError, InputError, RecbatchError
 from recbatch.run import fingerprint
 from recbatch.tuning.child import Evaluated, Failed, Fit, OutOfTimeError, run_fit
 from recbatch.tuning.outcome import Outcome, failed, measure_of, measured, pruned, repeated, twin_of
@@ -85,6 +85,7 @@ class Search:
 
         Raises:
             InputError: the configuration as it is does not fit the data.
+            RecbatchError: there is no room to write; the same search goes on with the trial that was running.
             KeyboardInterrupt: the user wants it to stop; the same search goes on with the trial that was running.
         """
         with SearchProgress.shown(self._limits.trials, self._folder.trials()) as progress:
@@ -142,7 +143,7 @@ class Search:
         trial.set_user_attr("starts", starts + 1)
         try:
             outcome = self._outcome(trial, progress) if starts < _MOST_STARTS else failed(_KILLED)
-        except (OutOfTimeError, KeyboardInterrupt, InputError):
+        except (RecbatchError, KeyboardInterrupt):  # it is no fault of the trial's
             trial.set_user_attr("starts", starts)
             trial.set_user_attr("seconds", round(before + time.monotonic() - started, 1))
             raise
@@ -197,6 +198,8 @@ class Search:
             return measured(result, self._metric, self._trials(*_COMPLETE))
         if result.is_input and trial.user_attrs.get("as_configured", False):
             raise InputError(result.message)
+        if result.is_full:  # so would all others be
+            raise RecbatchError(result.message)
         return failed(result.message)
 
 

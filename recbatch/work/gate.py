@@ -1,5 +1,7 @@
 """The model gate: whether the night's new bundle is worse than the last night's or than popularity, and what then.
 
+A bundle that could be compared with nothing that there is (nothing was held out, say) has not passed either.
+
 The verdict is a part of the run like any other: made once, put if absent. Whoever needs the night's bundle asks
 :func:`recbatch.work.verdict.bundle_of`, so that all steps, workers and attempts use the one that the verdict names.
 """
@@ -37,14 +39,16 @@ def pass_gate(night: Night, load: Callable[[], TrainingData]) -> BundleRef:
         load: gives the clean tables up to as-of; called if there is something to compare on them.
 
     Raises:
-        RecbatchError: the bundle is worse and ``gate.on_failure`` is ``fail``, or ``keep`` with nothing to keep.
+        RecbatchError: the bundle is worse, or could not be compared, and ``gate.on_failure`` is ``fail``, or ``keep``
+            with nothing to keep.
     """
     if not storage.exists(night.gate_uri):
         storage.put_if_absent(night.gate_uri, json.dumps(_judge(night, load), indent=1).encode())
-    verdict, settings = read_verdict(night), night.config.gate
+    verdict = read_verdict(night)
+    failed = verdict["worse_than"] or verdict["unjudged"]
     for sentence in verdict["says"]:
-        log.log(logging.WARNING if verdict["worse_than"] else logging.INFO, sentence)
-    if verdict["worse_than"] and settings.on_failure != "warn":
+        log.log(logging.WARNING if failed else logging.INFO, sentence)
+    if failed and night.config.gate.on_failure != "warn":
         _require_way_out(night, verdict)
     used = used_bundle(night)
     if used != night.bundle:
@@ -69,10 +73,11 @@ def verified(reference: BundleRef) -> Bundle:
 def _require_way_out(night: Night, verdict: Mapping[str, Any]) -> None:
     settings, found = night.config.gate, "; ".join(verdict["says"])
     if settings.on_failure == "fail":
+        worse = f", and gate.tolerance ({settings.tolerance}) says what counts as worse"
         raise RecbatchError(
             f"{found}. The night of {night.ds} is not made, readers keep what they have. Look at the data and the "
             f"training; gate.on_failure: keep makes the night with the last one's model, warn with the new one all the "
-            f"same, and gate.tolerance ({settings.tolerance}) says what counts as worse"
+            f"same{worse if verdict['worse_than'] else ''}"
         )
     if verdict["used"] == "last":
         return
@@ -88,15 +93,19 @@ def _require_way_out(night: Night, verdict: Mapping[str, Any]) -> None:
 
 
 def _judge(night: Night, load: Callable[[], TrainingData]) -> dict[str, Any]:
-    """The verdict, JSON-able: ``worse_than``, ``used``, all figures, and the same in sentences."""
+    """The verdict, JSON-able: ``worse_than``, ``unjudged``, ``used``, all figures, and the same in sentences."""
     settings = night.config.gate
     compared, left_out = _compare(night, settings, load) if settings.worse_than else ({}, {})
     worse = [name for name in settings.worse_than if name in compared and compared[name]["worse"]]
+    # Of the first night nobody can ask to be compared with the last one.
+    unjudged = not compared and any(name != "last" or night.last is not None for name in left_out)
     usable = night.last is not None and night.last.obstacle is None
     # A new model that is worse than popularity, but not than the last one, is not mended by the last one.
-    keeps = bool(worse) and settings.on_failure == "keep" and usable and ("last" in worse or "last" not in compared)
+    mended = unjudged or (bool(worse) and ("last" in worse or "last" not in compared))
+    keeps = mended and settings.on_failure == "keep" and usable
     verdict = {
         "worse_than": worse,
+        "unjudged": unjudged,
         "on_failure": settings.on_failure,
         "tolerance": settings.tolerance,
         "used": "last" if keeps else "new",
@@ -171,11 +180,11 @@ def _sentences(night: Night, verdict: Mapping[str, Any]) -> list[str]:
             f"{', '.join(other[1:])}; {found['queries']:,} users, {found['targets']:,} held-out items"
             f"{f'; {remark}' if remark else ''})"
         )
-    said += [
-        f"model gate: not compared with {'the last night' if name == 'last' else name}: {reason}"
-        for name, reason in verdict["not_compared"].items()
-    ]
-    if verdict["worse_than"] and verdict["on_failure"] == "warn":
+    reasons: dict[str, list[str]] = {}
+    for name, reason in verdict["not_compared"].items():
+        reasons.setdefault(reason, []).append("the last night" if name == "last" else name)
+    said += [f"model gate: not compared with {' or '.join(left)}: {reason}" for reason, left in reasons.items()]
+    if (verdict["worse_than"] or verdict["unjudged"]) and verdict["on_failure"] == "warn":
         said.append("model gate: the new model is used all the same (gate.on_failure: warn)")
     if verdict["used"] == "last" and night.last is not None:
         said.append(f"model gate: the tables are made with the model of {night.last.ds} (gate.on_failure: keep)")

@@ -61,6 +61,7 @@ def publish_night(
         name: {"rows": entry["rows"], "queries": entry["queries"], "files": len(entry["files"])}
         for name, entry in tables.items()
     }
+    _warn_of_emptiness(night, tables)
     storage.put_if_absent(night.audit_uri, _json({"problems": [], "tables": recount}))
     storage.put_if_absent(night.manifest_uri, _json(make_manifest(plan, results, tables)))
     _publish(night)
@@ -151,6 +152,18 @@ def _invalid_vectors(night: Night, results: Results, tables: Mapping[str, Any]) 
                 f"or zero (cosine), and run.max_invalid_vector_share allows {limit:.2%}; look at the training"
             )
     return problems
+
+
+def _warn_of_emptiness(night: Night, tables: Mapping[str, Any]) -> None:
+    """Rows in no top-k table at all: right for a catalog where nothing is eligible, but readers should know."""
+    if not any(tables[job.name]["rows"] for job in night.jobs):
+        log.warning(
+            "the night of %s has no row in any of %s, and readers get these empty tables; look at the inputs and at "
+            "not_served in %s",
+            night.ds,
+            ", ".join(job.name for job in night.jobs),
+            night.manifest_uri,
+        )
 
 
 def _json(value: Any) -> bytes:

@@ -17,6 +17,7 @@ from recbatch.interactions import CleanTables, ReadSpec, load_tables, plan_slice
 from recbatch.model import Bundle, TrainingData, load_bundle, train_bundle
 from recbatch.model.bundle import MANIFEST, switched_off
 from recbatch.night import BundleRef, Plan, TrainingJob
+from recbatch.run import writing_in
 from recbatch.work.gate import pass_gate, verified
 from recbatch.work.items import Cuts
 
@@ -64,7 +65,7 @@ def train_job(job: TrainingJob, tables: InputTables | None = None) -> Bundle:
     """
     work = work_folder(job)
     work.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(work / ".lock"):
+    with writing_in(work), filelock.FileLock(work / ".lock"):
         if not storage.exists(storage.join(job.target, MANIFEST)):
             train_bundle(
                 job.model,
@@ -101,8 +102,9 @@ def _report(clean: CleanTables, work: Path) -> None:
         if counts:
             log.info("%s: %s", source, ", ".join(f"{name} {count:,}" for name, count in counts.items()))
     if clean.quarantined.num_rows:
-        pq.write_table(clean.quarantined, work / "quarantine.parquet")
-        log.warning("%d rows were put aside, with the reasons, in %s", clean.quarantined.num_rows, work)
+        kept = work / "quarantine.parquet"
+        pq.write_table(clean.quarantined, kept)
+        log.warning("%d rows were put aside, with the reasons, in %s", clean.quarantined.num_rows, kept)
 
 
 def require_events(clean: CleanTables) -> None:
