@@ -13,6 +13,7 @@ from benchmarks.quality.sources import Source
 DS = "1998-04-23"
 _START, _DAY = 880_000_000, 86_400
 _GENRES = ("Action", "Comedy", "Drama", "Western")
+_WORDS = ("Long", "Short", "Old", "New")
 
 
 def write_movielens(folder: Path, *, users: int = 40, items: int = 60, per_user: int = 15, seed: int = 7) -> Source:
@@ -21,7 +22,7 @@ def write_movielens(folder: Path, *, users: int = 40, items: int = 60, per_user:
     liked = (np.arange(items) % len(_GENRES) // 2 == np.arange(users)[:, None] % 2) + 0.1
     rated = [random.choice(items, per_user, replace=False, p=row / row.sum()) for row in liked]
     who, what = np.repeat(np.arange(users), per_user), np.concatenate(rated)
-    titles = np.array([f"The {'Long Short Old New'.split()[n % 4]} Film {n} ({1950 + n % 50})" for n in range(items)])
+    titles = np.array([f"The {_WORDS[n % 4]} Film {n} ({1950 + n % 50})" for n in range(items)])
     events = {
         "user_id": [str(user) for user in who],
         "item_id": [str(item) for item in what],
