@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from model_data import history_model, planted, small_model
 from robust_nights import SETTINGS, command, error_of, robust_world
-from world import World
+from world import World, pairs_world
 
 from recbatch.config.models import Model
 from recbatch.errors import InputError
@@ -122,6 +122,25 @@ def test_a_bundle_without_times_cannot_tell_what_it_saw(tmp_path: Path, capsys: 
     assert document["protocols"]["B"]["saw_heldout"] == "unknown"
     assert set(document["protocols"]["B"]["systems"]) == {"model", "popularity"}, "there is no recent popularity"
     assert "cannot be told from its manifest" in shown
+
+
+@pytest.mark.heavy
+def test_what_comes_next_is_predicted_from_what_came_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Users walk round a ring of sixty items: nothing is popular, and the last item says which one is next."""
+    world = pairs_world((f"u{user:03}", f"i{(7 * user + step) % 60:02}") for user in range(300) for step in range(12))
+    last = {"kind": "history", "length": 1, "dim": 16, "train_on": "before"}
+    query = {"features": [last], "combine": "sum", "projection": False}
+    training = {**TRAINING, "epochs": 6, "negatives": "full", "shown_margin": 0}
+    model = {"dim": 16, "query": query, "candidate": {"features": [{"kind": "id", "dim": 16}]}, "training": training}
+    path = world.config(world.write(tmp_path), {"model": model})
+    document, shown = measured(["evaluate", path, "--protocol", "S"], tmp_path / "s.json", capsys)
+    found = document["protocols"]["S"]
+    counts = found["splits"][0]["counts"]
+    assert (counts["candidates"], counts["queries"], counts["heldout_events"]) == (60, 330, 330), "a tenth of 3,300"
+    ours, popular = (found["systems"][name]["metrics"]["hit@10"]["value"] for name in ("model", "popularity"))
+    assert ours > 0.9
+    assert popular < 0.3
+    assert "S: sequential" in shown
 
 
 def test_mistakes_are_said_before_anything_is_trained(config: str, tmp_path: Path) -> None:
