@@ -30,9 +30,8 @@ place_and = $(shell { printf '%s\n' '$(subst ','\'',$(CURDIR))'; cat $(1); } 2>/
 ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
 PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
 
-.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench bench-overhead bench-profiles bench-night \
-  bench-quality check-metrics \
-  clean clean-all
+.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench bench-overhead \
+  bench-profiles bench-night bench-quality check-metrics clean clean-all
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do
