@@ -65,7 +65,8 @@ def by_range(split: beam.ParDo) -> beam.PTransform:
 class Profiles(beam.PTransform):
     """Cleaned slices -> one profile part per range of users and per range of items: ``{entity: PCollection}``.
 
-    Grouping is the runner's: chunks meet by range, and one work item per range writes the profile.
+    Grouping is the runner's: chunks meet by range, and one work item per range writes the profile; one at a time, for
+    the range of a user with millions of events takes the memory of two.
     """
 
     def __init__(self, night: Night, cuts: beam.PCollection[Cuts]):
@@ -83,7 +84,7 @@ class Profiles(beam.PTransform):
             chunks
             | f"Flatten {entity}s" >> beam.Flatten()
             | f"Bring {entity}s together" >> beam.GroupByKey()
-            | do(self._night, f"group_{entity}s", inputs.Group(entity), AsSingleton(self._cuts))
+            | do(self._night, f"group_{entity}s", inputs.Group(entity), AsSingleton(self._cuts), kind=Do)
         )
 
 
