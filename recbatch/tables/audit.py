@@ -58,7 +58,7 @@ class TopKAudit:
 
     def _read(self, groups: Sequence[RowGroup]) -> list[str]:
         """Whether rows are what they are in every table."""
-        problems = Counter[str]()
+        found: list[Counter[str]] = []  # added up at the end: threads that add to one counter lose what another adds
 
         def read(number: int) -> None:
             rows = StoredRows.of(groups[number](), self._queries)
@@ -66,9 +66,10 @@ class TopKAudit:
             self._spans[number], self._names[number] = rows.span, rows.names
             if not wrong:
                 self._put(rows)
-            problems.update(wrong)
+            found.append(wrong)
 
         for_each(read, range(len(groups)))
+        problems = sum(found, Counter[str]())
         spans = [span for _, span in sorted(self._spans.items()) if span.stop > span.start]
         if any(after.start < before.stop for before, after in itertools.pairwise(spans)):
             problems["the queries are not in order, or one is in two row groups"] += 1
@@ -107,7 +108,7 @@ class TopKAudit:
 
     def _check_pairs(self) -> list[str]:
         """Whether a candidate occurs twice for a query, or is excluded."""
-        problems = Counter[str]()
+        found: list[Counter[str]] = []
 
         def check(span: slice) -> None:
             ordered, own = np.sort(self.found.ordinals[span], axis=1), self._excluded.rows(span.start, span.stop)
@@ -118,11 +119,11 @@ class TopKAudit:
             unwanted = np.repeat(first, own.counts) + own.ordinals
             at = np.minimum(np.searchsorted(pairs, unwanted), len(pairs) - 1)
             shown = int((pairs[at] == unwanted).sum())
-            problems.update({"{} pairs occur twice": twice})
-            problems.update({"{} excluded pairs (seen, or the query itself) are in the table": shown})
+            excluded = "{} excluded pairs (seen, or the query itself) are in the table"
+            found.append(Counter({"{} pairs occur twice": twice, excluded: shown}))
 
         for_each(check, [span for span in self._spans.values() if span.stop > span.start])
-        return _sentences(problems)
+        return _sentences(sum(found, Counter[str]()))
 
 
 def _wrong_rows(rows: StoredRows) -> Counter[str]:

@@ -102,10 +102,8 @@ class StoredFile:
 
             return read
 
-        metadata = footer.metadata
-        return cls(
-            footer.schema_arrow, metadata.num_rows, [reader(number) for number in range(metadata.num_row_groups)]
-        )
+        groups = [reader(number) for number in range(footer.num_row_groups)]
+        return cls(footer.schema_arrow, footer.metadata.num_rows, groups)
 
 
 def _coded(ids: pa.ChunkedArray) -> tuple[pa.Array, npt.NDArray[np.int32]]:
