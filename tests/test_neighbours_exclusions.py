@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from neighbours_oracle import exclusions
 
 from recbatch.errors import RecbatchError
-from recbatch.neighbours import Exclusions, exclusions_of, ordinals_of
+from recbatch.neighbours import Exclusions, exclusions_of, ordinals_of, places_of
 
 CANDIDATES = 50
 rows_of_ordinals = st.lists(st.sets(st.integers(0, CANDIDATES - 1)), max_size=12)
@@ -94,3 +94,25 @@ def test_ids_of_queries_among_the_candidates() -> None:
     own = ordinals_of(pa.array(["😀", "unknown", None, "a"]), pa.array(IDS))
     assert own.tolist() == [IDS.index("😀"), -1, -1, IDS.index("a")]
     assert own.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("ids", "among", "places"),
+    [
+        (["b", "c"], ["a", "b", "c", "d"], [1, 2]),  # some that follow each other
+        (["c", "b"], ["a", "b", "c", "d"], [2, 1]),
+        (["b", "d"], ["a", "b", "c", "d"], [1, 3]),
+        (["d", "e"], ["a", "b", "c", "d"], [3, -1]),
+        (["b", None], ["a", "b", "c"], [1, -1]),
+        ([None, "b"], ["a", "b", "c"], [-1, 1]),
+        (["a", "b"], ["b", "a"], [1, 0]),  # not sorted
+        (["b", "a"], ["b", "a"], [0, 1]),
+        (["x"], [], [-1]),
+        ([], ["a"], []),
+        (["é", "漢"], ["a", "é", "漢", "😀"], [1, 2]),
+    ],
+)
+def test_places_of_ids(ids: list[str | None], among: list[str], places: list[int]) -> None:
+    found = places_of(pa.array(ids, pa.string()), pa.array(among, pa.string()))
+    assert found.tolist() == places
+    assert found.dtype == np.int32

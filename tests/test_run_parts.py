@@ -134,3 +134,13 @@ def test_the_footer_names_the_work_item(tmp_path: Path) -> None:
     make_part(uri, "search 0", "inputs", LAYOUT, one_row)
     footer = json.loads(pq.read_metadata(uri).metadata[b"recbatch"])
     assert footer == {"item": "search 0", "inputs": "inputs", "rows": 1, "counts": {"served": 1}}
+
+
+def test_columns_may_be_stored_as_they_are(tmp_path: Path) -> None:
+    schema = pa.schema([("id", pa.string()), ("texts", pa.list_(pa.string())), ("embedding", pa.list_(pa.float32()))])
+    rows = pa.table({"id": ["a"], "texts": [["b"]], "embedding": [[0.5, 1.0]]}, schema=schema)
+    uri = str(tmp_path / "part.parquet")
+    make_part(uri, "item", "inputs", Layout(schema, uncompressed=("embedding",)), lambda _: [rows])
+    group = pq.read_metadata(uri).row_group(0)
+    assert [group.column(place).compression for place in range(3)] == ["ZSTD", "ZSTD", "UNCOMPRESSED"]
+    assert read_part(uri).equals(rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,12 @@ MAX_NORM = 1e18
 
 _BLOCK = 262_144
 """Values looked at together: few enough to stay in a core's cache."""
+
+
+_PIVOTS = 512
+"""Directions that queries are sorted by, at most."""
+_PER_PIVOT = 64
+"""Candidates that each of them stands for, at least."""
 
 
 class Validity(IntEnum):
@@ -124,6 +131,15 @@ class Candidates:
         """Columns of the prepared matrix: the model's width, less the bias coordinate under ``cosine``."""
         return self.vectors.shape[1]
 
+    @cached_property
+    def pivots(self) -> FloatMatrix:
+        """Some candidates as directions, unit rows [p, width]: evenly spaced ones, each followed by one near to it."""
+        count = min(_PIVOTS, len(self) // _PER_PIVOT)
+        chosen = self.vectors[np.arange(count) * len(self) // max(count, 1)]
+        lengths = _norms(chosen)
+        rows = (chosen[lengths > 0] / lengths[lengths > 0, None]).astype(np.float32)
+        return rows[_chain(rows @ rows.T)]
+
     def prepare_queries(self, vectors: npt.NDArray[np.float32]) -> FloatMatrix:
         """Queries [m, dim] as published -> [m, width], to be multiplied with :attr:`vectors`.
 
@@ -134,6 +150,16 @@ class Candidates:
         if prepared.shape[1] != self.width:
             raise RecbatchError(f"queries are {prepared.shape[1]} wide, but the candidates {self.width}")
         return prepared
+
+
+def _chain(nearness: FloatMatrix) -> list[int]:
+    """An order of rows: from the first on, always the nearest of those that are left; ``nearness`` is [n, n]."""
+    left = np.ones(len(nearness), bool)
+    chain = [0] if len(nearness) else []
+    for _ in range(1, len(nearness)):
+        left[chain[-1]] = False
+        chain.append(int(np.where(left, nearness[chain[-1]], -np.inf).argmax()))
+    return chain
 
 
 def _check_matrix(vectors: npt.NDArray[np.float32]) -> None:

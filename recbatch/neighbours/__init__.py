@@ -4,7 +4,7 @@ Plain functions on NumPy and pyarrow, without Beam or TensorFlow.
 """
 
 from recbatch.neighbours.exclusions import Exclusions
-from recbatch.neighbours.ids import exclusions_of, ordinals_of
+from recbatch.neighbours.ids import exclusions_of, ordinals_of, places_of
 from recbatch.neighbours.recall import Recall, index_recall, mean_recall, query_recalls
 from recbatch.neighbours.scores import Neighbours, Scores, best_scores, merge, score
 from recbatch.neighbours.search import find_neighbours
@@ -30,6 +30,7 @@ __all__ = [
     "mean_recall",
     "merge",
     "ordinals_of",
+    "places_of",
     "plan_index",
     "query_recalls",
     "score",

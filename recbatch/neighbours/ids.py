@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,9 +45,23 @@ def ordinals_of(ids: pa.Array | pa.ChunkedArray, candidate_ids: pa.Array | pa.Ch
         ids = ids.combine_chunks()
     if not pa.types.is_dictionary(ids.type):
         ids = ids.dictionary_encode()
-    found = pc.index_in(ids.dictionary.cast(candidate_ids.type), value_set=candidate_ids)
-    by_code = np.append(_numpy(pc.fill_null(found, -1)), -1).astype(np.int32)
+    if isinstance(candidate_ids, pa.ChunkedArray):
+        candidate_ids = candidate_ids.combine_chunks()
+    by_code = np.append(places_of(ids.dictionary.cast(candidate_ids.type), candidate_ids), np.int32(-1))
     return by_code[_numpy(pc.fill_null(ids.indices.cast(pa.int64()), len(by_code) - 1))]
+
+
+def places_of(ids: pa.Array, among: pa.Array) -> Ordinals:
+    """Place of every id [n] in ``among`` (distinct ids), -1 where it is null or not there; int32.
+
+    Nothing is hashed where the ids are some that follow each other in ``among`` and that is sorted, as the queries of a
+    row group among those of its range.
+    """
+    if len(ids) and ids[0].is_valid and among.null_count == 0:
+        first = bisect_left(range(len(among)), ids[0].as_py(), key=lambda place: among[place].as_py())
+        if among.slice(first, len(ids)).equals(ids):
+            return np.arange(first, first + len(ids), dtype=np.int32)
+    return _numpy(pc.fill_null(pc.index_in(ids, value_set=among), -1))
 
 
 def _numpy(array: pa.Array) -> np.ndarray:

@@ -39,6 +39,10 @@ class Neighbours:
     def __len__(self) -> int:
         return len(self.counts)
 
+    def __getitem__(self, rows: slice) -> Neighbours:
+        """Those of some consecutive queries, not copied."""
+        return Neighbours(self.ordinals[rows], self.scores[rows], self.counts[rows])
+
     @classmethod
     def empty(cls, queries: int, k: int) -> Neighbours:
         """``queries`` queries that got nothing."""

@@ -13,6 +13,7 @@ from recbatch.index.vectors import FloatMatrix
 from recbatch.neighbours.approximate import Bucket, buckets, search_index
 from recbatch.neighbours.exact import search_exactly
 from recbatch.neighbours.exclusions import Exclusions, Ordinals, Positions
+from recbatch.neighbours.locality import by_nearness
 from recbatch.neighbours.scores import Neighbours
 from recbatch.neighbours.threads import for_each
 
@@ -82,7 +83,7 @@ class _Search:
         self.found = Neighbours.empty(len(queries), k)
 
     def run(self, parameters: SearchParameters, routes: Counter[str]) -> Neighbours:
-        everyone = np.arange(len(self.queries))
+        everyone = by_nearness(self.queries, self.candidates, self.threads)
         routes["index"] += self._through_index(everyone, buckets(self.searcher, self.k, parameters))
         short = self._short()
         short = short[self.found.counts[short] > 0]  # the others were not asked, or looked in quite the wrong place

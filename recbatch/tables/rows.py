@@ -22,15 +22,23 @@ ROW_GROUP_ROWS = 1_000_000
 def top_k_layout(table: str) -> Layout:
     """How a top-k table is written: sorted by (query, rank), statistics on the query alone."""
     schema = arrow_schema(table)
-    query, rank, candidate, _, source = schema.names
+    query, rank, candidate, score, source = schema.names
     texts = (query, candidate, source)
-    return Layout(schema, sorted_by=(query, rank), encoded=texts, dictionaries=texts, statistics=(query,))
+    return Layout(
+        schema,
+        sorted_by=(query, rank),
+        encoded=texts,
+        dictionaries=texts,
+        statistics=(query,),
+        uncompressed=(score,),
+    )
 
 
 def embeddings_layout(schema_name: str) -> Layout:
     """How a table of vectors is written: sorted by id."""
     schema = arrow_schema(schema_name)
-    return Layout(schema, sorted_by=(schema.names[0],), dictionaries=(), statistics=(schema.names[0],))
+    name, embedding = schema.names
+    return Layout(schema, sorted_by=(name,), dictionaries=(), statistics=(name,), uncompressed=(embedding,))
 
 
 def queries_per_row_group(k: int) -> int:

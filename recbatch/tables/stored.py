@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recbatch.neighbours import Neighbours
+from recbatch.neighbours import Neighbours, places_of
 
 RowGroup = Callable[[], pa.Table]
 """Reads one row group, ids as dictionaries."""
@@ -47,8 +46,7 @@ class StoredRows:
         query, rank, candidate, score = (rows.column(place) for place in range(_ROWS))
         names, codes = _coded(candidate)
         asked, places = _coded(query)
-        place_of = pc.fill_null(pc.index_in(asked, value_set=queries), -1).to_numpy(zero_copy_only=False)
-        return cls(place_of[places], rank.to_numpy(), codes, score.to_numpy(), names)
+        return cls(places_of(asked, queries)[places], rank.to_numpy(), codes, score.to_numpy(), names)
 
     @property
     def span(self) -> slice:

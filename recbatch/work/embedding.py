@@ -83,8 +83,10 @@ def embed_range(night: Night, vectors: EmbeddingSet, profile: RangePart, model: 
         counts.update(
             ids=len(valid), cold=int((~known).sum()), not_finite=int((known & ~finite).sum()), width=found.shape[1]
         )
-        ids = profiles.column("id").combine_chunks().filter(pa.array(valid))
-        yield from embedding_rows(layout, ids, found[valid])
+        ids = profiles.column("id").combine_chunks()
+        if not valid.all():
+            ids, found = ids.filter(pa.array(valid)), found[valid]
+        yield from embedding_rows(layout, ids, found)
 
     part = make_part(
         night.embedding_uri(vectors, profile.number),

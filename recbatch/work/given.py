@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recbatch import storage
 from recbatch.config.models import Entity
 from recbatch.interactions import VECTOR, SourceName, check_widths
 from recbatch.model.bundle import FORMAT, MANIFEST
+from recbatch.neighbours import places_of
 from recbatch.night import Night, Plan
 from recbatch.run import existing_part
 from recbatch.work.inputs import clean_item
@@ -48,13 +49,12 @@ def given_vectors(night: Night, entity: Entity, ids: pa.Array) -> tuple[Vectors,
         width = check_widths(source, part.counts) or width
     found, known = np.zeros((len(ids), width), np.float32), np.zeros(len(ids), bool)
     for uri in slices if len(ids) else []:
-        for rows in _row_groups(uri, ids[0].as_py(), ids[-1].as_py()):
-            place = pc.index_in(rows["id"].combine_chunks(), value_set=ids)
-            asked = np.flatnonzero(place.is_valid().to_numpy(zero_copy_only=False))
-            at = place.drop_null().to_numpy()
-            values = rows[VECTOR].combine_chunks().flatten().to_numpy().reshape(rows.num_rows, width)
-            found[at] = values[asked]  # of equal places the last one stands
-            known[at] = True
+        for names, values in _rows(uri, ids[0].as_py(), ids[-1].as_py()):
+            place = places_of(names, ids)
+            asked = place >= 0
+            vectors = values.flatten().to_numpy().reshape(len(names), width)
+            found[place[asked]] = vectors if asked.all() else vectors[asked]  # of equal places the last one stands
+            known[place[asked]] = True
     return found, known
 
 
@@ -84,14 +84,18 @@ def describe_given(plan: Plan) -> None:
     storage.put_if_absent(uri, json.dumps(manifest, indent=1).encode())
 
 
-def _row_groups(uri: str, first: str, last: str) -> Iterator[pa.Table]:
-    """The row groups that may hold ids from ``first`` to ``last``."""
+def _rows(uri: str, first: str, last: str) -> Iterator[tuple[pa.Array, pa.ListArray]]:
+    """Ids and vectors of a slice from ``first`` to ``last``, a row group at a time."""
     with storage.open_input(uri) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
         place = file.schema_arrow.names.index("id")
         for number in range(file.num_row_groups):
             statistics = file.metadata.row_group(number).column(place).statistics
             if statistics is None or not statistics.has_min_max or _meets(statistics, first, last):
-                yield file.read_row_group(number, ["id", VECTOR])
+                group = file.read_row_group(number, ["id", VECTOR]).combine_chunks()
+                names, vectors = (group[name].chunk(0) for name in ("id", VECTOR))
+                start = bisect_left(range(len(names)), first, key=lambda row: names[row].as_py())
+                stop = bisect_right(range(len(names)), last, key=lambda row: names[row].as_py())
+                yield names[start:stop], vectors[start:stop]
 
 
 def _meets(statistics: pq.Statistics, first: str, last: str) -> bool:

@@ -63,7 +63,7 @@ def clean_slice(night: Night, piece: Slice) -> SlicePart:
 
     layout = Layout(plain, encoded=coded)
     if spec.has_vectors(piece.source):  # each range looks up its own rows
-        layout = Layout(plain, sorted_by=("id",), statistics=("id",), dictionaries=())
+        layout = Layout(plain, sorted_by=("id",), statistics=("id",), dictionaries=(), uncompressed=(VECTOR,))
     part = make_part(
         night.slice_uri(piece.source, piece.number), clean_item(piece.source, piece.number), night.run, layout, make
     )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recbatch.neighbours import Exclusions, Scores, best_scores, query_recalls
+from recbatch.neighbours import Exclusions, Scores, best_scores, places_of, query_recalls
 from recbatch.night import Night, TableJob
 from recbatch.run import Part, make_part, read_part
 from recbatch.schemas import arrow_schema
@@ -128,8 +128,8 @@ def _shard_rows(
         if not rows.num_rows:
             continue
         query_codes, candidate_codes = (column.combine_chunks() for column in rows.columns)
-        places = pc.index_in(query_codes.dictionary, value_set=queries).to_numpy(zero_copy_only=False)
-        given += np.bincount(places[query_codes.indices.to_numpy()].astype(np.int64), minlength=len(queries))
+        places = places_of(query_codes.dictionary, queries)
+        given += np.bincount(places[query_codes.indices.to_numpy()], minlength=len(queries))
         ids = candidate_codes.dictionary
         ids = ids.filter(pc.is_in(ids, value_set=wanted))
         candidates.append(ids.take(pc.array_sort_indices(ids)))

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recbatch.index import BudgetCache, SearchParameters
-from recbatch.neighbours import Exclusions, Neighbours, ahead, exclusions_of, find_neighbours, ordinals_of
+from recbatch.neighbours import Exclusions, Neighbours, ahead, exclusions_of, find_neighbours, ordinals_of, places_of
 from recbatch.night import Night, Shard, TableJob
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import queries_per_row_group, top_k_layout, top_k_rows
@@ -25,6 +24,8 @@ from recbatch.work.candidates import (
 from recbatch.work.embedding import Vectors, read_vectors
 from recbatch.work.items import IndexRef, RangePart, ShardPart, ShardQueries
 
+_SEARCHED = 5
+"""Row groups that are searched together: the more queries, the more of them look at the same leaves."""
 _HELD_BYTES = 128 * 2**20
 """Queries that were searched are kept for their audit, which follows at once."""
 
@@ -78,12 +79,15 @@ class Search:
             wanted = range_queries(night, job, queries, index.shard, candidates.ids)
             counts.update(wanted.invalid, nothing_eligible=0)
             step = queries_per_row_group(k)
-            blocks = [slice(first, first + step) for first in range(0, len(wanted.ids), step)]
+            blocks = [slice(first, first + _SEARCHED * step) for first in range(0, len(wanted.ids), _SEARCHED * step)]
             # While one block is written, on one core, the next is searched.
             searched = ahead(self._neighbours(wanted, rows, candidates, index, k) for rows in blocks)
             for rows, found in zip(blocks, searched, strict=True):
                 counts["nothing_eligible"] += int((found.counts == 0).sum())
-                yield top_k_rows(layout, wanted.ids[rows], candidates.ids, found)
+                ids = wanted.ids[rows]
+                for first in range(0, len(ids), step):
+                    group = slice(first, first + step)
+                    yield top_k_rows(layout, ids[group], candidates.ids, found[group])
 
         uri = night.shard_part_uri(job, index.shard, queries.number, exactly=self.exactly)
         part = make_part(uri, self._item(index.shard, queries.number), night.run, layout, make)
@@ -144,8 +148,8 @@ def read_queries(
     excluded = Exclusions.none(len(ids))
     if job.settings.exclude_seen:
         profiles = read_part(night.profile_uri(job.queries.entity, queries.number), ["id", "seen"])
-        rows = pc.index_in(ids, value_set=profiles.column("id").combine_chunks())
-        excluded = exclusions_of(profiles.column("seen").take(rows), candidate_ids)
+        rows = places_of(ids, profiles.column("id").combine_chunks())
+        excluded = exclusions_of(profiles.column("seen").take(pa.array(rows)), candidate_ids)
     if job.settings.exclude_self:
         excluded = excluded.with_own(ordinals_of(ids, candidate_ids))
     return RangeQueries(ids, vectors, excluded, invalid)
