@@ -62,7 +62,7 @@ PEERS: dict[str, Peer] = {
         "TFRS ScaNN, one query per call",
         "tfrs",
         100_000,
-        (2_000, 8_000),
+        (4_000, 16_000),
         options=_SCANN | {"batch": 0},
         exact=False,
         tuned=True,
