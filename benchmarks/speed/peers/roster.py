@@ -40,11 +40,11 @@ _BRUTE, _SCANN = {"layer": "brute-force"}, {"layer": "scann"}
 
 PEERS: dict[str, Peer] = {
     "implicit": Peer(
-        "implicit, recommend", "implicit", 100_000, (5_000, 20_000), "implicit", {"batch": 5_000}, wanted=10.0
+        "implicit, recommend", "implicit", 100_000, (10_000, 50_000), "implicit", {"batch": 5_000}, wanted=10.0
     ),
     "faiss": Peer("faiss, IndexFlatIP", "faiss", 100_000, (20_000, 80_000), "faiss", {"batch": 20_000}),
     "tfrs-brute-force": Peer(
-        "TFRS BruteForce, batches", "tfrs", 100_000, (5_000, 20_000), options=_BRUTE | {"batch": 256}
+        "TFRS BruteForce, batches", "tfrs", 100_000, (5_000, 30_000), options=_BRUTE | {"batch": 256}
     ),
     "tfrs-scann": Peer(
         "TFRS ScaNN, batches",

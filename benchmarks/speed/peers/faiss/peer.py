@@ -2,8 +2,8 @@
 
 It imports nothing of this project, so that it can be read alone, and runs in the environment of the lock beside it.
 
-What was tried, and is used where it was faster: many queries in one call, which faiss shares among its threads, and
-blocks of 4,096 queries by 8,192 candidates for its matrix products instead of its own 4,096 by 1,024.
+Many queries in one call, which faiss shares among its threads. Its matrix products are of 4,096 queries by 8,192
+candidates instead of its own 4,096 by 1,024: in 40 % less processor time; more candidates or fewer queries were slower.
 """
 
 from __future__ import annotations
