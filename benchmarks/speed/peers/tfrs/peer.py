@@ -4,8 +4,8 @@ In batches, or one query per call as its tutorial calls them. It imports nothing
 alone, and runs in the package's own environment. The ScaNN layer gets the parameters that the night has chosen.
 
 In batches the layer is compiled as one `tf.function` and its identifiers are ordinals; brute force, which holds all
-scores of a batch at once, was as fast with 64 queries in it as with 1,024. One query per call is the tutorial's way: the
-layer itself, called with one row, its identifiers strings.
+scores of a batch at once, was as fast with 64 queries in it as with 1,024. One query per call is the tutorial's way:
+the layer itself, called with one row, its identifiers strings.
 """
 
 from __future__ import annotations
