@@ -30,8 +30,8 @@ place_and = $(shell { printf '%s\n' '$(subst ','\'',$(CURDIR))'; cat $(1); } 2>/
 ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
 PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
 
-.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench bench-overhead \
-  bench-profiles bench-night bench-quality check-metrics clean clean-all
+.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality lock-peers \
+  bench bench-overhead bench-peers bench-profiles bench-night bench-quality check-metrics clean clean-all
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do
@@ -95,23 +95,30 @@ lock:  ## Remake the lock after a change in pyproject.toml (LOCK_ARGS=--upgrade 
 	  --custom-compile-command "make lock" $(LOCK_ARGS) pyproject.toml --output-file $(LOCK)
 	grep -c '^[a-z0-9]' $(LOCK) | sed 's|$$| packages locked in $(LOCK)|'
 
-# The peers of `make bench-quality` have an environment and a lock each.
-lock-quality:  ## Remake the locks of the other libraries in benchmarks/quality (LOCK_ARGS=--upgrade: newest versions)
-	@$(find_python)
-	work=$$(mktemp -d)
-	trap 'rm -rf "$$work"' EXIT
-	trap 'exit 1' INT TERM
-	"$$python" -m venv "$$work"
-	"$$work/bin/python" -m pip install --quiet uv
-	for folder in benchmarks/quality/implicit benchmarks/quality/rectools benchmarks/quality/metrics; do
-	  "$$work/bin/uv" pip compile --quiet --generate-hashes \
-	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url \
-	    --custom-compile-command "make lock-quality" $(LOCK_ARGS) "$$folder/requirements.in" \
-	    --output-file "$$folder/requirements.txt"
-	  grep -c '^[a-z0-9]' "$$folder/requirements.txt" | sed "s|$$| packages locked in $$folder/requirements.txt|"
-	done
+# The peers of `make bench-quality` and of `make bench-peers` have an environment and a lock each.
+define lock_folders
+$(find_python)
+work=$$(mktemp -d)
+trap 'rm -rf "$$work"' EXIT
+trap 'exit 1' INT TERM
+"$$python" -m venv "$$work"
+"$$work/bin/python" -m pip install --quiet uv
+for folder in $(1); do
+  "$$work/bin/uv" pip compile --quiet --generate-hashes \
+    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-index-url \
+    --custom-compile-command "make $@" $(LOCK_ARGS) "$$folder/requirements.in" \
+    --output-file "$$folder/requirements.txt"
+  grep -c '^[a-z0-9]' "$$folder/requirements.txt" | sed "s|$$| packages locked in $$folder/requirements.txt|"
+done
+endef
 
-bench: bench-profiles bench-overhead  ## Every measurement of speed, one after the other: WORK=DIR for some GB of data
+lock-quality:  ## Remake the locks of the other libraries in benchmarks/quality (LOCK_ARGS=--upgrade: newest versions)
+	@$(call lock_folders,benchmarks/quality/implicit benchmarks/quality/rectools benchmarks/quality/metrics)
+
+lock-peers:  ## The same of those in benchmarks/speed/peers
+	@$(call lock_folders,benchmarks/speed/peers/implicit benchmarks/speed/peers/faiss benchmarks/speed/peers/spark)
+
+bench: bench-profiles bench-overhead bench-peers  ## Every measurement of speed, one after the other: WORK=DIR for some GB of data
 
 bench-profiles: setup  ## Interactions per second of the grouping, beside DuckDB: WORK=DIR for some GB of events
 	@test -n "$(WORK)" || { echo "name a folder for the events: make bench-profiles WORK=DIR" >&2; exit 2; }
@@ -120,6 +127,10 @@ bench-profiles: setup  ## Interactions per second of the grouping, beside DuckDB
 bench-overhead: setup  ## What a query of the night costs beside a bare loop: WORK=DIR for some GB of vectors
 	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-overhead WORK=DIR" >&2; exit 2; }
 	.venv/bin/python -m benchmarks.speed.overhead --work '$(WORK)'
+
+bench-peers: setup  ## Queries per second of the night beside Spark ALS, implicit, faiss and TFRS: WORK=DIR for some GB, Java
+	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-peers WORK=DIR" >&2; exit 2; }
+	.venv/bin/python -m benchmarks.speed.peers --work '$(WORK)' $(ARGS)
 
 bench-night: setup  ## A whole night of MovieLens 1M, from the training to four tables: WORK=DIR ML1M=DIR
 	@test -n "$(WORK)" && test -n "$(ML1M)" || { echo "name both folders: make bench-night WORK=DIR ML1M=DIR" >&2; exit 2; }
@@ -135,8 +146,8 @@ clean:  ## Remove caches and build products
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-clean-all: clean  ## The same, and the environments, the demo's data and output, and what bench-quality has made
-	@rm -rf benchmarks/quality/.envs benchmarks/quality/.cache benchmarks/quality/results/cells
+clean-all: clean  ## The same, and the environments, the demo's data and output, and what bench-quality and bench-peers have made
+	@rm -rf benchmarks/quality/.envs benchmarks/quality/.cache benchmarks/quality/results/cells benchmarks/speed/peers/.envs
 	rm -rf .venv data/$(DATASET) output/$(DATASET)
 
 # --- how .venv is made --------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""A peer in an environment of its own."""

@@ -1,0 +1,1 @@
+"""A peer in the package's own environment."""
