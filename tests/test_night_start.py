@@ -21,7 +21,7 @@ from recbatch.tables.pointer import require_pointer
 from recbatch.tables.verify import check_output
 from recbatch.work import indexing
 
-FIRST, SECOND, BETWEEN, THIRD = "2024-03-09", "2024-03-11", "2024-03-10", "2024-03-12"
+FIRST, SECOND, BETWEEN, THIRD, FOURTH = (f"2024-03-{day:02d}" for day in (9, 11, 10, 12, 13))
 SETTINGS: dict[str, Any] = {
     "index": {"kind": "scann"},
     "tables": {name: {"k": 20, "enabled": name in ("user2item", "item2item")} for name in ("user2item", "item2item")}
@@ -168,6 +168,23 @@ def test_a_table_that_asks_for_something_else_is_tuned(nights: Nights) -> None:
         assert record["start"]["misfit"] == f"it was tuned for {misfit}"
         assert (record["tuning"]["by"], record["tuned"]["ds"]) == ("tuning", THIRD)
     assert (nights.record(THIRD)["tuning"]["recall"]["k"], nights.record(THIRD)["asked"]["k"]) == (10, 10)
+
+
+def test_shards_start_from_the_same_shards(nights: Nights) -> None:
+    sets = (f"index.memory_gib={480_000 / 2**30}", "run.range_ids=300")
+    for ds in (THIRD, FOURTH):
+        assert nights.run(ds, *sets).published
+    for table in ("user2item", "item2item"):
+        third, fourth = (
+            Published(nights.output, ds).manifest["tables"][table]["index"]["shards"] for ds in (THIRD, FOURTH)
+        )
+        assert len(third) == len(fourth) == 2
+        assert {record["start"]["misfit"] for record in third} == {"its candidates were cut into 1 shards, not 2"}
+        assert {record["tuning"]["by"] for record in third} == {"tuning"}
+        assert [record["start"]["search"] for record in fourth] == [record["search"] for record in third]
+        assert [(record["tuning"]["by"], record["search"]) for record in fourth] == [
+            ("start", record["search"]) for record in third
+        ]
 
 
 def test_a_setting_that_finds_too_little_by_now_is_not_kept(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
