@@ -99,6 +99,7 @@ def test_what_a_manifest_tells() -> None:
     assert last_indexes(night, tables) == LastIndexes("2024-03-08", "bb", {"user2item": [RECORD, None]})
     assert last_indexes(night, tables[1:]) is None, "nothing to start from is nothing to depend on"
     assert last_indexes(None, tables) is None
+    assert last_indexes(last(user2item={"index": {"kind": "scann"}}, item2item={}), tables) is None
 
 
 def test_a_start_is_known_by_its_settings_and_not_by_the_run_they_are_from() -> None:

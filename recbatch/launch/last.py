@@ -75,11 +75,10 @@ def last_indexes(last: Published | None, tables: Collection[str]) -> LastIndexes
     """
     found: dict[str, list[dict[str, Any] | None]] = {}
     for name, entry in {} if last is None else last.manifest["tables"].items():
-        index = entry.get("index")
-        if name in tables and index and not index["searched_again_exactly"]:
-            found[name] = [
-                {key: record[key] for key in _START} if record.keys() >= _START else None for record in index["shards"]
-            ]
+        index = entry.get("index") or {}
+        if name in tables and not index.get("searched_again_exactly"):
+            shards = index.get("shards", ())
+            found[name] = [{key: each[key] for key in _START} if each.keys() >= _START else None for each in shards]
     starts = {name: records for name, records in found.items() if any(records)}
     return LastIndexes(last.ds, last.run, starts) if last and starts else None
 
