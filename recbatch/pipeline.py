@@ -8,7 +8,7 @@ from recbatch.dofns import Do
 from recbatch.night import Plan, TrainingJob
 from recbatch.transforms import (
     Embed,
-    Index,
+    Indexes,
     Profiles,
     Search,
     audit_vectors,
@@ -38,14 +38,13 @@ def build(root: beam.Pipeline, plan: Plan) -> beam.PCollection[str]:
     profiles = cleaned | "Profiles" >> Profiles(night, cuts)
     bundle = fit(plan, cuts)
 
-    embeddings, indexes, audits = {}, {}, []
+    embeddings, audits = {}, []
     for vectors in night.sets:
         embeddings[vectors.name] = profiles[vectors.entity] | f"Embed {vectors.name}" >> Embed(night, vectors, bundle)
         audits.append(audit_vectors(night, vectors, embeddings[vectors.name]))
-    shards = cut_shards(night, embeddings)
+    indexes = cut_shards(night, embeddings) | "Indexes" >> Indexes(night, embeddings)
     for job in night.jobs:
         sides = embeddings[job.queries.name], embeddings[job.candidates.name]
-        indexes[job.name] = shards | f"Index {job.name}" >> Index(night, job, *sides)
         audits.append(indexes[job.name] | f"Search {job.name}" >> Search(night, job, *sides))
 
     return finish(plan, samples, cleaned, profiles, embeddings, indexes, audits)

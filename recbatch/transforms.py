@@ -16,7 +16,7 @@ from apache_beam.pvalue import AsList, AsSingleton, TaggedOutput
 
 from recbatch.config.models import Entity
 from recbatch.dofns import NAMESPACE, Do, count, do, once
-from recbatch.night import BundleRef, EmbeddingSet, Night, Plan, Shard, Shards, TableJob
+from recbatch.night import BundleRef, EmbeddingSet, Night, Plan, Shards, TableJob
 from recbatch.run import recorded
 from recbatch.work import auditing, bundles, embedding, indexing, inputs, merging, publish, search, shards
 from recbatch.work.items import (
@@ -139,28 +139,26 @@ class TowerHandler(ModelHandler[RangePart, RangePart, embedding.LazyTower]):
         return f"{NAMESPACE}_{self._vectors.name}"
 
 
-class Index(beam.PTransform):
-    """The night's shards -> the references of a table's indexes, one for each shard of its candidates."""
+class Indexes(beam.PTransform):
+    """The night's shards -> the references of the indexes of each table, one for each shard: ``{table: PCollection}``.
 
-    def __init__(
-        self,
-        night: Night,
-        job: TableJob,
-        queries: beam.PCollection[RangePart],
-        candidates: beam.PCollection[RangePart],
-    ):
+    All tables' indexes are one step's, for a build takes one core: so two are built at a time, the largest first.
+    """
+
+    def __init__(self, night: Night, embeddings: Mapping[str, beam.PCollection[RangePart]]):
         super().__init__()
         self._night = night
-        self._job = job
-        self._side = AsList(candidates), AsList(queries)
+        self._embeddings = embeddings
 
-    def expand(self, shards: beam.PCollection[Shards]) -> beam.PCollection[IndexRef]:
-        return (
-            shards
-            | "Shards" >> beam.FlatMap(_shards_of, self._job.name)
+    def expand(self, cut: beam.PCollection[Shards]) -> dict[str, beam.PCollection[IndexRef]]:
+        every = AsList(tuple(self._embeddings.values()) | "All vectors" >> beam.Flatten())
+        indexes = (
+            cut
+            | "Largest first" >> beam.FlatMap(shards.largest_first, self._night.jobs, every)
             | "Spread" >> beam.Reshuffle()
-            | do(self._night, "index", indexing.Index(self._job), *self._side, kind=Do)
+            | do(self._night, "index", indexing.make_index, every)
         )
+        return {job.name: indexes | f"Of {job.name}" >> beam.Filter(_is_of, job.name) for job in self._night.jobs}
 
 
 class Search(beam.PTransform):
@@ -229,8 +227,8 @@ def _if_met(element: Any, job: TableJob, audits: Sequence[PartAudit]) -> Sequenc
     return [element] if merging.found_enough(job, audits) else []
 
 
-def _shards_of(shards: Shards, table: str) -> Sequence[Shard]:
-    return shards.of(table)
+def _is_of(index: IndexRef, table: str) -> bool:
+    return index.table == table
 
 
 def _by_range(audit: ShardAudit) -> tuple[int, ShardAudit]:

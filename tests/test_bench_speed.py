@@ -47,6 +47,7 @@ def test_the_bare_loop_finds_and_writes_the_best(tmp_path: Path) -> None:
     users, items = write_vectors(world, "users", 500, tmp_path), write_vectors(world, "items", 3_000, tmp_path)
     table = {"queries": "users", "candidates": "items", "output": str(tmp_path / "out.parquet"), "leaves": 20}
     table |= {"search_leaves": 20, "reorder": 500, "dims_per_block": 2, "training_sample": 3_000}
+    table |= {"training_iterations": 6, "codes_sample": 3_000}
     task = {"users": str(users), "items": str(items), "threads": 1, "k": 10, "tables": [table]}
     said = json.loads(run([sys.executable, loop.__file__, json.dumps(task)]).output)
     assert said["queries_per_second"].keys() == {"search", "scann"}

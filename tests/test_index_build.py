@@ -202,8 +202,37 @@ def test_cache_makes_room_before_it_loads() -> None:
     for name in ("a", "b", "c"):
         cache.get(name, load, expected=50)
     assert held == [0, 30, 30]  # with a and b there it would have been 60 + 50
-    cache.make_room(80)
-    assert cache.nbytes == 0
+    with cache.room(80):
+        assert cache.nbytes == 0
+        for name in ("a", "b"):
+            cache.get(name, load, expected=30)
+        assert cache.nbytes == 30  # what was loaded last is kept, whatever is taken beside it
+
+
+def test_blocks_that_do_not_fit_together_take_turns() -> None:
+    cache: BudgetCache[SimpleNamespace] = BudgetCache(budget=100)
+    taken: list[int] = []
+    most: list[int] = []
+    both = threading.Barrier(2, timeout=20)
+
+    def work(size: int, meet: bool) -> None:
+        with cache.room(size):
+            taken.append(size)
+            most.append(sum(taken))
+            if meet:
+                both.wait()
+            else:
+                time.sleep(0.02)
+            taken.remove(size)
+
+    for sizes, meet, largest in (((50, 50), True, 100), ((60, 50, 500), False, 500)):
+        most.clear()
+        threads = [threading.Thread(target=work, args=(size, meet)) for size in sizes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert max(most) == largest  # the two at once; else each alone, even one that is larger than the budget
 
 
 def test_cache_loads_once_for_all_threads_and_again_after_a_failure() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from recbatch.night import Shard, Shards
 from recbatch.run import Part
 from recbatch.work.items import IndexRef, RangePart
-from recbatch.work.shards import Need, lanes, plan_shards
+from recbatch.work.shards import Need, lanes, largest_first, plan_shards
 
 RANGES = st.lists(st.lists(st.integers(1, 100), min_size=1, max_size=30), min_size=1, max_size=4)
 
@@ -55,6 +57,28 @@ def test_shards_are_as_even_as_their_ranges_allow() -> None:
 
 def test_a_range_that_is_too_large_is_a_shard_of_its_own() -> None:
     assert plan_shards([Need("table", (10, 500, 10, 10))], 100).stops == {"table": (1, 2, 4)}
+
+
+def test_large_indexes_are_built_before_small_ones() -> None:
+    jobs: Any = [
+        SimpleNamespace(name=name, candidates=SimpleNamespace(name=of))
+        for name, of in (("to items", "items"), ("to users", "users"), ("again to items", "items"))
+    ]
+    rows = {"users": (10, 500, 20), "items": (100, 100)}
+    parts = [
+        RangePart(of, number, Part("", "", count, 0, counts={"width": 4}))
+        for of, counts in rows.items()
+        for number, count in enumerate(counts)
+    ]
+    shards = Shards({"to items": (2,), "to users": (1, 2, 3), "again to items": (2,)})
+    works = largest_first(shards, jobs, parts[::-1])
+    assert [(work.job.name, work.shard.number) for work in works] == [
+        ("to users", 1),
+        ("to items", 0),
+        ("again to items", 0),
+        ("to users", 2),
+        ("to users", 0),
+    ]
 
 
 def test_one_worker_takes_some_ranges_through_a_shard() -> None:

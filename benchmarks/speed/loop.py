@@ -47,7 +47,7 @@ def main(task: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         task: ``users`` and ``items`` (paths), ``k``, ``threads``, and ``tables``: of each ``queries`` and
             ``candidates`` (``users`` or ``items``), ``output``, ``leaves``, ``dims_per_block``, ``training_sample``,
-            ``search_leaves``, ``reorder``.
+            ``training_iterations``, ``codes_sample``, ``search_leaves``, ``reorder``.
     """
     clock = Clock()
     sys.modules["tensorflow"] = None  # type: ignore[assignment]  # or ScaNN spends seconds on importing it
@@ -86,8 +86,9 @@ def build(candidates: Any, table: Mapping[str, Any], task: Mapping[str, Any]) ->
             num_leaves=table["leaves"],
             num_leaves_to_search=table["search_leaves"],
             training_sample_size=table["training_sample"],
+            training_iterations=table["training_iterations"],
         )
-        .score_ah(table["dims_per_block"], training_sample_size=table["training_sample"])
+        .score_ah(table["dims_per_block"], training_sample_size=table["codes_sample"])
         .reorder(table["reorder"], quantize=scann_ops_pybind.scann_builder.ReorderType.BFLOAT16)
         .build()
     )

@@ -71,7 +71,7 @@ class Bench:
         for name, index in made.items():
             (shard,), (queries, candidates) = index["shards"], _SIDES[name]
             sides = {"queries": queries, "candidates": candidates, "output": str(self.folder / f"loop-{name}.parquet")}
-            built = {name: shard["built"][name] for name in ("leaves", "dims_per_block", "training_sample")}
+            built = shard["built"]
             search = {"search_leaves": shard["search"]["leaves"], "reorder": shard["search"]["reorder"]}
             tables.append({**sides, **built, **search})
         task: dict[str, Any] = {"k": _K, "threads": len(os.sched_getaffinity(0)), "tables": tables}

@@ -73,6 +73,10 @@ class Index(Section):
     kind: Literal["auto", "exact", "scann"] = "auto"
     """`exact` compares with every candidate, `scann` uses an approximate index that keeps each table's `min_recall`,
     `auto` takes whichever is cheaper."""
+    start_from: Literal["last", "none"] = "last"
+    """How much of an index a query looks at is measured on every night's own queries. `last`: how the newest published
+    date before this one was searched is measured first, and kept if it has the `min_recall`; `none`: all settings are
+    tried every night. `recbatch backfill` always tries all."""
     memory_gib: float = Field(4.0, gt=0)
     """Memory of one worker for candidates and their indexes, in GiB, all tables together. Candidates that need more are
     cut into shards, which are searched one after the other; the tables' rows stay the best of all candidates."""

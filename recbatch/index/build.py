@@ -24,8 +24,9 @@ _SCALED_BEYOND = 2.0**20
 def build_index(candidates: Candidates, parameters: IndexParameters, folder: Path) -> dict[str, str]:
     """Build the index of ``candidates`` and write it into ``folder`` (made if need be; must be empty).
 
-    Only one thread trains: with more, trees of over 256 leaves differ from build to build. Reordering works on
-    bfloat16 copies, half the memory, since final scores are never taken from the index.
+    Only one thread builds: with more, and over 256 leaves, candidates are put into other leaves from build to build,
+    and so their codes differ, too. Python's lock is not held, so that indexes can be built side by side. Reordering
+    works on bfloat16 copies, half the memory, since final scores are never taken from the index.
 
     Returns:
         The files: name -> "sha256:...". :func:`recbatch.index.load_index` wants exactly these.
@@ -52,7 +53,7 @@ def build_index(candidates: Candidates, parameters: IndexParameters, folder: Pat
             training_iterations=parameters.training_iterations,
             random_init=False,
         )
-        .score_ah(parameters.dims_per_block, training_sample_size=parameters.training_sample)
+        .score_ah(parameters.dims_per_block, training_sample_size=parameters.codes_sample)
         .reorder(1, quantize=library.scann_builder.ReorderType.BFLOAT16)
         .build()
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 
@@ -31,6 +32,8 @@ class BudgetCache(Generic[Held]):
         self._held: OrderedDict[str, Held] = OrderedDict()
         self._loading: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._taken = 0
+        self._left = threading.Condition(self._lock)
 
     def get(
         self, name: str, load: Callable[[], Held], on_load: Callable[[str], None] | None = None, expected: int = 0
@@ -50,7 +53,8 @@ class BudgetCache(Generic[Held]):
                 if name in self._held:
                     self._held.move_to_end(name)
                     return self._held[name]
-            self.make_room(expected)
+            with self._lock:
+                self._give_up(expected, kept=0)
             loaded = load()
             self._keep(name, loaded)
         if on_load is not None:
@@ -63,10 +67,22 @@ class BudgetCache(Generic[Held]):
         with self._lock:
             return sum(each.nbytes for each in self._held.values())
 
-    def make_room(self, expected: int) -> None:
-        """Give up what would go over the budget together with ``expected`` bytes more."""
-        with self._lock:
-            self._give_up(expected, kept=0)
+    @contextmanager
+    def room(self, expected: int) -> Iterator[None]:
+        """Room for ``expected`` bytes that the block takes beside what is held, which is given up where it must be.
+
+        Blocks at the same time stay within the budget together: one that does not fit beside the others waits.
+        """
+        with self._left:
+            self._left.wait_for(lambda: not self._taken or self._taken + expected <= self._budget)
+            self._taken += expected
+            self._give_up(0, kept=0)
+        try:
+            yield
+        finally:
+            with self._left:
+                self._taken -= expected
+                self._left.notify_all()
 
     def _keep(self, name: str, loaded: Held) -> None:
         with self._lock:
@@ -74,7 +90,7 @@ class BudgetCache(Generic[Held]):
             self._give_up(0, kept=1)
 
     def _give_up(self, expected: int, kept: int) -> None:
-        held = expected + sum(each.nbytes for each in self._held.values())
+        held = self._taken + expected + sum(each.nbytes for each in self._held.values())
         while held > self._budget and len(self._held) > kept:
             _, oldest = self._held.popitem(last=False)
             held -= oldest.nbytes

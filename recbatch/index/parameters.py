@@ -28,8 +28,12 @@ class IndexParameters:
     dims_per_block: int = 2
     """Coordinates per 4-bit code."""
     training_sample: int = 100_000
-    """Candidates that the tree and the codes are fitted on, at most."""
-    training_iterations: int = 12
+    """Candidates that the tree is fitted on, at most. With so many it is as good as with all of them at 100,000
+    candidates; a third of them makes every query cost a sixth more."""
+    training_iterations: int = 8
+    """Of the tree. Twelve gain less than .001 of recall: the first centres are chosen far from each other."""
+    codes_sample: int = 10_000
+    """Candidates that the codes are fitted on, at most: 16 centres of ``dims_per_block`` numbers each need no more."""
 
     @classmethod
     def for_candidates(cls, candidates: int) -> IndexParameters:

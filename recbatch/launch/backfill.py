@@ -53,7 +53,7 @@ def backfill(
     for day in wanted:
         ds = day.isoformat()
         try:
-            plan = prepare_night(config_path, overrides, output, ds, model=model, force=force)
+            plan = prepare_night(config_path, overrides, output, ds, model=model, force=force, backfill=True)
             run_night(plan, force, beam_arguments)
         except (RecbatchError, OSError) as error:
             log.error("%s: failed: %s", ds, explain(error, kept=True))

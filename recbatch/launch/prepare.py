@@ -17,8 +17,8 @@ from recbatch.errors import ConfigError, InputError
 from recbatch.interactions import ReadSpec, ResolvedInputs, end_of_day_us, plan_slices, resolve_inputs
 from recbatch.launch.bundles import GivenBundle, look_at
 from recbatch.launch.dates import parse_date
-from recbatch.launch.last import as_last_night, last_bundle, wants_last
-from recbatch.night import BundleRef, LastNight, Night, Plan, TrainingJob, embedding_sets, table_jobs
+from recbatch.launch.last import as_last_night, last_bundle, last_indexes, last_published, wants_last
+from recbatch.night import BundleRef, LastIndexes, LastNight, Night, Plan, TrainingJob, embedding_sets, table_jobs
 from recbatch.run import code_checksum, fingerprint, library_versions
 from recbatch.schemas import all_columns
 
@@ -60,6 +60,7 @@ def prepare_night(
     *,
     model: str | None,
     force: bool,
+    backfill: bool = False,
 ) -> Plan:
     """A night, named.
 
@@ -70,6 +71,7 @@ def prepare_night(
         ds: the date.
         model: URI of a bundle to use; None: train one.
         force: name a run of its own even if the same one is there.
+        backfill: tune every index from nothing, so that a night does not depend on which others are made before it.
 
     Raises:
         InputError: the config, the date, the inputs or a bundle is wrong.
@@ -99,7 +101,10 @@ def prepare_night(
     trains = given is None and not vectors
     own = [] if vectors else [config.model if given is None else given.model]
     models = [*own, *(bundle.model for bundle in others.values())]
-    found = last_bundle(output, ds) if trains and wants_last(config) else None
+    compares, starts = trains and wants_last(config), config.index.start_from == "last" and not backfill
+    published = last_published(output, ds) if compares or starts else None
+    found = last_bundle(output, ds, published) if compares else None
+    start = last_indexes(published, config.tables.enabled()) if starts else None
     columns, inputs, obstacle = _resolved(config, models, found and found[1].model)
     last = found and as_last_night(*found, as_of_us, config, obstacle)
 
@@ -108,9 +113,9 @@ def prepare_night(
         default = BundleRef(storage.join(output, "_models", _vectors_name(config, inputs)), given=True)
     elif given is None:
         warm = config.model.training.warm_start
-        start = found[1] if warm and found and last and last.obstacle is None else None
-        job = training_job(config, inputs, as_of_us, start)
-        if warm and start is None:
+        warm_from = found[1] if warm and found and last and last.obstacle is None else None
+        job = training_job(config, inputs, as_of_us, warm_from)
+        if warm and warm_from is None:
             reason = "there is no published date before" if last is None else last.obstacle
             log.info("%s: the fit starts cold: %s", ds, reason)
         training = replace(job, target=storage.join(output, "_models", job.name))
@@ -121,7 +126,7 @@ def prepare_night(
         jobs = table_jobs(config, default, {name: bundle.reference for name, bundle in others.items()})
     except ConfigError as error:
         raise loaded.located(error) from None
-    identity = _identity(config, ds, inputs, training, given, others, last)
+    identity = _identity(config, ds, inputs, training, given, others, last, start)
     slices = plan_slices(inputs, config.run.slice_rows)
     night = Night(
         output=output,
@@ -137,6 +142,7 @@ def prepare_night(
         bundle=default,
         gated=trains,
         last=last,
+        start=start,
     )
     return Plan(night, inputs, slices, training, identity)
 
@@ -189,6 +195,7 @@ def _identity(
     given: GivenBundle | None,
     others: dict[str, GivenBundle],
     last: LastNight | None,
+    start: LastIndexes | None,
 ) -> dict[str, Any]:
     return {
         "ds": ds,
@@ -197,6 +204,7 @@ def _identity(
         "bundle": training.name if given is None and training is not None else given and given.checksum,
         "other_bundles": {name: bundle.checksum for name, bundle in others.items()},
         "last_bundle": last and {"name": last.name, "usable": last.obstacle is None},
+        "last_indexes": start and start.identity,
         "code": code_checksum(),
         "versions": library_versions(),
         "schemas": fingerprint(all_columns()),

@@ -5,11 +5,12 @@ Plain functions on NumPy and pyarrow, without Beam or TensorFlow.
 
 from recbatch.neighbours.exclusions import Exclusions
 from recbatch.neighbours.ids import exclusions_of, ordinals_of, places_of
+from recbatch.neighbours.planning import SAMPLE_QUERIES, IndexPlan, plan_index
 from recbatch.neighbours.recall import Recall, index_recall, mean_recall, query_recalls
 from recbatch.neighbours.scores import Neighbours, Scores, best_scores, merge, score
 from recbatch.neighbours.search import find_neighbours
 from recbatch.neighbours.threads import ahead, for_each
-from recbatch.neighbours.tune import SAMPLE_QUERIES, IndexPlan, Trial, Tuning, exact_tuning, plan_index, tune
+from recbatch.neighbours.tune import Start, Trial, Tuning, exact_tuning, tune
 
 __all__ = [
     "SAMPLE_QUERIES",
@@ -18,6 +19,7 @@ __all__ = [
     "Neighbours",
     "Recall",
     "Scores",
+    "Start",
     "Trial",
     "Tuning",
     "ahead",

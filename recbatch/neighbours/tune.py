@@ -1,4 +1,4 @@
-"""Whether a table is searched through an index, and how much of the index a query looks at."""
+"""How much of an index a query looks at, so that the recall is kept at the least counted cost."""
 
 from __future__ import annotations
 
@@ -11,36 +11,23 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from recbatch.index import MIN_CANDIDATES, Candidates, IndexParameters, Searcher, SearchParameters
+from recbatch.index import Candidates, Searcher, SearchParameters
 from recbatch.neighbours.approximate import buckets, survivors
-from recbatch.neighbours.cost import build_cost, exact_cost, index_cost
+from recbatch.neighbours.cost import exact_cost
 from recbatch.neighbours.exclusions import Exclusions, Ordinals
+from recbatch.neighbours.planning import IndexPlan, Kind
 from recbatch.neighbours.recall import Recall, index_recall
 from recbatch.neighbours.scores import Neighbours
 from recbatch.neighbours.search import find_neighbours
 
-Kind = Literal["auto", "exact", "scann"]
-
-SAMPLE_QUERIES = 2_000
-"""Queries to tune on, and about as many others to audit on."""
-
-_TRIALS = 40
-"""Settings tried, about; what a decision before building reckons with."""
 _SPREAD = 4 * math.sqrt(2)
 """Standard errors between the tuned recall and the needed one, so that the audit, on as many other queries and with
 an error of its own, falls below by chance about once in 30,000 tables: such a table is searched again exactly."""
 _REORDERS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 _LEAF_STEP = 1.15
 _FLAT = 0.002
-
-
-@dataclass(frozen=True)
-class IndexPlan:
-    """Whether to build an index for a table, decided from sizes alone."""
-
-    parameters: IndexParameters | None
-    """None: search exactly."""
-    reason: str
+_WIDENED = 3
+"""Steps of leaves that an earlier setting may take before all settings are tried."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +42,21 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Start:
+    """A setting that was tuned for other vectors of the same kind, such as those of the night before."""
+
+    search: SearchParameters
+    recall: float
+    """Mean recall that it had when it was tuned."""
+
+
+@dataclass(frozen=True)
 class Tuning:
     """How a table is searched, and the measurements behind it."""
 
     method: Literal["exact", "index"]
+    by: Literal["sizes", "start", "widened", "tuning"]
+    """What decided: sizes alone; the setting it started from, as it was or with a few leaves more; all settings."""
     reason: str
     min_recall: float
     search: SearchParameters | None
@@ -75,45 +73,10 @@ class Tuning:
         return dataclasses.asdict(self)
 
 
-def plan_index(
-    candidates: int,
-    width: int,
-    k: int,
-    queries: int,
-    min_recall: float,
-    kind: Kind = "auto",
-) -> IndexPlan:
-    """Decide by counted cost whether an index of ``candidates`` can pay for ``queries`` queries of k each.
-
-    ``kind`` "exact" and "scann" decide themselves, but too few candidates never get an index.
-    """
-    if kind == "exact":
-        return IndexPlan(None, "exact search is configured (index.kind)")
-    if candidates < MIN_CANDIDATES:
-        return IndexPlan(None, f"{candidates} candidates; an index needs at least {MIN_CANDIDATES}")
-    if min_recall >= 1:
-        return IndexPlan(None, "min_recall 1 is what exact search is")
-    parameters = IndexParameters.for_candidates(candidates)
-    if kind == "scann":
-        return IndexPlan(parameters, "an index is configured (index.kind)")
-    exact = exact_cost(candidates, width, k)
-    hoped = SearchParameters(max(1, parameters.leaves // 30), 2 * survivors(k))
-    index = index_cost(candidates, width, parameters, hoped, survivors(k))
-    tuning = min(queries, SAMPLE_QUERIES) * (exact + _TRIALS * index)
-    fixed = build_cost(candidates, width, parameters) + tuning
-    comparison = (
-        f"counted cost of {queries} queries: exact {queries * exact:.3g}; "
-        f"index {queries * index:.3g} at best, after {fixed:.3g} for building and tuning"
-    )
-    if queries * exact <= fixed + queries * index:
-        return IndexPlan(None, f"exact search is cheaper ({comparison})")
-    return IndexPlan(parameters, f"an index is cheaper ({comparison})")
-
-
 def exact_tuning(plan: IndexPlan, candidates: int, width: int, k: int, min_recall: float) -> Tuning:
     """The record of a table for which no index is built."""
     cost = exact_cost(candidates, width, k)
-    return Tuning("exact", plan.reason, min_recall, None, None, cost, cost, ())
+    return Tuning("exact", "sizes", plan.reason, min_recall, None, None, cost, cost, ())
 
 
 def tune(
@@ -126,9 +89,12 @@ def tune(
     excluded: Exclusions | None = None,
     own: Ordinals | None = None,
     kind: Kind = "auto",
+    start: Start | None = None,
     threads: int | None = None,
 ) -> Tuning:
     """The cheapest setting of the index whose recall on real queries is at least ``min_recall`` with a margin.
+
+    With ``start`` that setting is measured first, and taken if its recall is; it need not be the cheapest any more.
 
     Args:
         queries: a random sample of the table's queries with their exclusions (``excluded`` and ``own``), as in
@@ -140,6 +106,8 @@ def tune(
         excluded: per query.
         own: per query.
         kind: "auto" takes exact search unless a setting costs less; "scann" only if no setting reaches the recall.
+        start: what to begin with; None: try all settings. It is measured on all queries: one that was tuned is just
+            above what so many can show, and fewer would have to show more.
         threads: None for one per core. The result does not depend on it.
 
     Returns:
@@ -149,7 +117,8 @@ def tune(
     if own is not None:
         excluded = excluded.with_own(own)
     truth = find_neighbours(queries, candidates, k, excluded=excluded, threads=threads)
-    return _Tuner(queries, candidates, searcher, k, min_recall, excluded, truth, kind, threads).tune()
+    tuner = _Tuner(queries, candidates, searcher, k, min_recall, excluded, truth, kind, threads)
+    return (start and tuner.keep(start)) or tuner.tune()
 
 
 class _Tuner:
@@ -174,6 +143,25 @@ class _Tuner:
         self.steps = _leaf_steps(searcher.parameters.leaves)
         self.trials: dict[SearchParameters, Trial] = {}
 
+    def keep(self, start: Start) -> Tuning | None:
+        """The setting to start from, or one that looks at a little more; None if that is not enough, or it is far more.
+
+        What is tuned barely reaches the recall, so on other queries every other one falls short by a little: a few
+        leaves more then cost less than to try all settings again.
+        """
+        trial = self._try(start.search)
+        if trial.enough:
+            if 1 - trial.recall.mean < (1 - start.recall) / 2:
+                return None  # it loses so much less than it did that others are cheaper by now
+            return self._index("start", "the setting it starts from still reaches the recall with a margin", trial)
+        more = [step for step, leaves in enumerate(self.steps) if leaves > start.search.leaves]
+        for step in more[:_WIDENED]:
+            trial = self._try(self._parameters(step, start.search.reorder))
+            if trial.enough:
+                reason = "the setting it starts from reaches the recall with a margin when it looks at more leaves"
+                return self._index("widened", reason, trial)
+        return None
+
     def tune(self) -> Tuning:
         limit = len(self.steps) - 1
         for factor in _REORDERS:
@@ -182,18 +170,20 @@ class _Tuner:
             if enough is not None:
                 limit = enough
         good = [trial for trial in self.trials.values() if trial.enough]
-        curve = tuple(sorted(self.trials.values(), key=lambda trial: (trial.cost, trial.recall.mean)))
         if not good:
             less = "" if math.isinf(self.affordable) else " for less than exact search costs"
-            return self._exact(f"no setting of the index reached the recall{less}", curve)
+            reason, cost = f"no setting of the index reached the recall{less}", self.exact_cost
+            return Tuning("exact", "tuning", reason, self.min_recall, None, None, cost, cost, self._curve())
         chosen = min(good, key=lambda trial: (trial.cost, trial.search.leaves, trial.search.reorder))
-        reason = f"the cheapest of {len(curve)} settings tried that reaches the recall with a margin"
-        return Tuning(
-            "index", reason, self.min_recall, chosen.search, chosen.recall, self.exact_cost, chosen.cost, curve
-        )
+        reason = f"the cheapest of {len(self.trials)} settings tried that reaches the recall with a margin"
+        return self._index("tuning", reason, chosen)
 
-    def _exact(self, reason: str, curve: tuple[Trial, ...]) -> Tuning:
-        return Tuning("exact", reason, self.min_recall, None, None, self.exact_cost, self.exact_cost, curve)
+    def _index(self, by: Literal["start", "widened", "tuning"], reason: str, chosen: Trial) -> Tuning:
+        recall, cost = chosen.recall, chosen.cost
+        return Tuning("index", by, reason, self.min_recall, chosen.search, recall, self.exact_cost, cost, self._curve())
+
+    def _curve(self) -> tuple[Trial, ...]:
+        return tuple(sorted(self.trials.values(), key=lambda trial: (trial.cost, trial.recall.mean)))
 
     def _fewest_leaves(self, reorder: int, limit: int) -> int | None:
         """Position of the fewest leaves, up to ``limit``, that are enough with ``reorder``; None if none are.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recbatch.night.jobs import BundleRef, EmbeddingSet, TableJob, TowerName, embedding_sets, table_jobs
-from recbatch.night.last import LastNight
+from recbatch.night.last import LastIndexes, LastNight
 from recbatch.night.night import Night
 from recbatch.night.plan import Plan
 from recbatch.night.ranges import Ranges
@@ -13,6 +13,7 @@ from recbatch.night.training import TrainingJob
 __all__ = [
     "BundleRef",
     "EmbeddingSet",
+    "LastIndexes",
     "LastNight",
     "Night",
     "Plan",

@@ -10,7 +10,7 @@ from recbatch.config.columns import FeatureColumns
 from recbatch.config.models import Config, Entity
 from recbatch.interactions import ReadSpec, Slice, SourceName
 from recbatch.night.jobs import BundleRef, EmbeddingSet, TableJob
-from recbatch.night.last import LastNight
+from recbatch.night.last import LastIndexes, LastNight
 from recbatch.night.shards import Shard
 
 
@@ -32,6 +32,7 @@ class Night:
         bundle: the default model bundle; one that is trained for the night goes through the model gate first.
         gated: whether it does: then :attr:`gate_uri` says which bundle the tables are made with.
         last: the last night's bundle, where the night has use for one.
+        start: the last night's indexes, where the night starts from them.
     """
 
     output: str
@@ -47,6 +48,7 @@ class Night:
     bundle: BundleRef
     gated: bool = False
     last: LastNight | None = None
+    start: LastIndexes | None = None
 
     @property
     def uri(self) -> str:

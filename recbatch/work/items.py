@@ -9,7 +9,7 @@ from typing import Any
 
 from recbatch.interactions import Slice
 from recbatch.neighbours import Scores
-from recbatch.night import Ranges, Shard
+from recbatch.night import Ranges, Shard, TableJob
 from recbatch.run import Part
 
 
@@ -46,6 +46,14 @@ class Cuts:
 
     ranges: Ranges
     missing: Mapping[str, frozenset[int]]
+
+
+@dataclass(frozen=True)
+class IndexWork:
+    """One shard of a table's candidates, for which an index is to be made."""
+
+    job: TableJob
+    shard: Shard
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 from recbatch import storage
 from recbatch.index import candidate_bytes
-from recbatch.night import Night, Shards
-from recbatch.work.items import IndexRef, RangePart, ShardQueries
+from recbatch.night import Night, Shards, TableJob
+from recbatch.work.candidates import shard_bytes
+from recbatch.work.items import IndexRef, IndexWork, RangePart, ShardQueries
 
 _LANE, _LANES = 16, 64
 """Ranges of queries that one worker takes through a shard, one after the other, where there are several shards, at
 most: what it loads for them is then a small part of its work, in whatever order a runner hands lanes out. Fewer where a
 table would have fewer lanes than this for its workers."""
 _AT_ONCE = 2
-"""Shards of one table that a worker holds at once, at most: it has so many threads on Dataflow."""
+"""Shards of one table that a worker holds at once, at most: it has so many threads on Dataflow, and builds so many."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,16 @@ def _filled(ranges: Sequence[int], capacity: float) -> tuple[int, ...]:
             held = 0
         held += size
     return (*stops, len(ranges))
+
+
+def largest_first(shards: Shards, jobs: Sequence[TableJob], embeddings: Sequence[RangePart]) -> list[IndexWork]:
+    """The shards of all tables, those that take the most first: then the last ones to be built are short."""
+
+    def size(work: IndexWork) -> int:
+        return shard_bytes(work.shard, [part for part in embeddings if part.of == work.job.candidates.name])
+
+    works = [IndexWork(job, shard) for job in jobs for shard in shards.of(job.name)]
+    return sorted(works, key=size, reverse=True)
 
 
 def lanes(index: IndexRef, queries: Sequence[RangePart]) -> Iterator[Sequence[ShardQueries]]:
