@@ -24,7 +24,7 @@ Kind = Literal["auto", "exact", "scann"]
 SAMPLE_QUERIES = 2_000
 """Queries to tune on, and about as many others to audit on."""
 
-_TRIALS = 40
+TRIALS = 40
 """Settings tried, about; what a decision before building reckons with."""
 _SPREAD = 4 * math.sqrt(2)
 """Standard errors between the tuned recall and the needed one, so that the audit, on as many other queries and with
@@ -97,9 +97,8 @@ def plan_index(
     if kind == "scann":
         return IndexPlan(parameters, "an index is configured (index.kind)")
     exact = exact_cost(candidates, width, k)
-    hoped = SearchParameters(max(1, parameters.leaves // 30), 2 * survivors(k))
-    index = index_cost(candidates, width, parameters, hoped, survivors(k))
-    tuning = min(queries, SAMPLE_QUERIES) * (exact + _TRIALS * index)
+    index = index_cost(candidates, width, parameters, hoped_search(parameters, k), survivors(k))
+    tuning = min(queries, SAMPLE_QUERIES) * (exact + TRIALS * index)
     fixed = build_cost(candidates, width, parameters) + tuning
     comparison = (
         f"counted cost of {queries} queries: exact {queries * exact:.3g}; "
@@ -108,6 +107,11 @@ def plan_index(
     if queries * exact <= fixed + queries * index:
         return IndexPlan(None, f"exact search is cheaper ({comparison})")
     return IndexPlan(parameters, f"an index is cheaper ({comparison})")
+
+
+def hoped_search(parameters: IndexParameters, k: int) -> SearchParameters:
+    """What an index is hoped to need before there is one."""
+    return SearchParameters(max(1, parameters.leaves // 30), 2 * survivors(k))
 
 
 def exact_tuning(plan: IndexPlan, candidates: int, width: int, k: int, min_recall: float) -> Tuning:
@@ -149,11 +153,15 @@ def tune(
     if own is not None:
         excluded = excluded.with_own(own)
     truth = find_neighbours(queries, candidates, k, excluded=excluded, threads=threads)
-    return _Tuner(queries, candidates, searcher, k, min_recall, excluded, truth, kind, threads).tune()
+    return Tuner(queries, candidates, searcher, k, min_recall, excluded, truth, kind, threads).tune()
 
 
-class _Tuner:
-    """For each amount of reordering, from little to much, the fewest leaves that are enough."""
+class Tuner:
+    """For each amount of reordering, from little to much, the fewest leaves that are enough.
+
+    Where there is more than ``candidates`` to search, ``searcher`` tells how much: a subclass that overrides
+    :meth:`try_search` tunes for candidates that are not there.
+    """
 
     def __init__(
         self,
@@ -169,15 +177,16 @@ class _Tuner:
     ) -> None:
         self.queries, self.candidates, self.searcher, self.k = queries, candidates, searcher, k
         self.min_recall, self.excluded, self.truth, self.threads = min_recall, excluded, truth, threads
-        self.exact_cost = exact_cost(len(candidates), candidates.width, k)
+        self.exact_cost = exact_cost(searcher.candidates, searcher.width, k)
         self.affordable = math.inf if kind == "scann" else self.exact_cost
         self.steps = _leaf_steps(searcher.parameters.leaves)
         self.trials: dict[SearchParameters, Trial] = {}
 
     def tune(self) -> Tuning:
+        """The cheapest setting that is enough, or exact search."""
         limit = len(self.steps) - 1
         for factor in _REORDERS:
-            reorder = min(len(self.candidates), round(factor * survivors(self.k)))
+            reorder = min(self.searcher.candidates, round(factor * survivors(self.k)))
             enough = self._fewest_leaves(reorder, limit)
             if enough is not None:
                 limit = enough
@@ -231,20 +240,24 @@ class _Tuner:
         cheap = [each.excluded for each in buckets(self.searcher, self.k, search) if each.cost < self.affordable]
         return dataclasses.replace(search, max_excluded=max(cheap, default=-1))
 
+    def try_search(self, search: SearchParameters) -> tuple[Recall, Counter[str]]:
+        """The recall of a setting on the sample, and how many queries were searched again (see ``routes``)."""
+        routes = Counter[str]()
+        found = find_neighbours(
+            self.queries,
+            self.candidates,
+            self.k,
+            excluded=self.excluded,
+            searcher=self.searcher,
+            parameters=search,
+            threads=self.threads,
+            routes=routes,
+        )
+        return index_recall(found, self.truth), routes
+
     def _try(self, search: SearchParameters) -> Trial:
         if search not in self.trials:
-            routes = Counter[str]()
-            found = find_neighbours(
-                self.queries,
-                self.candidates,
-                self.k,
-                excluded=self.excluded,
-                searcher=self.searcher,
-                parameters=search,
-                threads=self.threads,
-                routes=routes,
-            )
-            recall = index_recall(found, self.truth)
+            recall, routes = self.try_search(search)
             cost = self._cost(search, routes)
             needed = self.min_recall + _SPREAD * recall.standard_error
             self.trials[search] = Trial(search, recall, cost, recall.lower >= needed and cost < self.affordable)

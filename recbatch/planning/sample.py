@@ -1,0 +1,71 @@
+"""A small copy of the inputs to measure on: some rows of each, as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recbatch.interactions import Piece, ReadSpec, Source
+from recbatch.interactions.slices import read_piece
+from recbatch.night import Plan
+
+EVENTS, IDS = 100_000, 20_000
+"""Rows of interactions, and of users and items, that are measured on at most."""
+
+_PLACES = 4
+"""Row groups that they are taken from, evenly spaced over the input."""
+
+
+def write_sample(plan: Plan, folder: Path, *, events: int = EVENTS, ids: int = IDS) -> list[str]:
+    """Write some rows of each input into ``folder``; returns what makes a configuration read them (``--set``).
+
+    Interactions are taken as they follow each other, users and items evenly spaced.
+
+    Raises:
+        InputError: a row group is damaged.
+    """
+    spec, inputs = plan.night.read_spec, plan.night.config.inputs
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = []
+    for source in plan.inputs.sources:
+        path = folder / f"{source.name}.parquet"
+        rows = list(_rows(source, spec, events if source.name == "interactions" else ids))
+        pq.write_table(pa.concat_tables(rows, promote_options="permissive"), path)
+        settings.append(f"inputs.{source.name}.path={json.dumps(str(path))}")
+    # A sample may have more odd rows than the whole, and names users and items that are not in the other samples.
+    unknown = "drop" if inputs.has_vectors else "keep"
+    return [
+        *settings,
+        f"inputs.unknown_users={unknown}",
+        f"inputs.unknown_items={unknown}",
+        "inputs.max_quarantined_share=1.0",
+        "run.max_invalid_vector_share=1.0",
+    ]
+
+
+def _rows(source: Source, spec: ReadSpec, wanted: int) -> Iterator[pa.Table]:
+    columns = list(dict.fromkeys(column.column for column in spec.columns(source.name)))
+    pieces = _row_groups(source)
+    chosen = [pieces[place * len(pieces) // _PLACES] for place in range(_PLACES)] if len(pieces) > _PLACES else pieces
+    for piece in chosen:
+        yield _some(read_piece(piece, columns), -(-wanted // len(chosen)), evenly=source.name != "interactions")
+
+
+def _row_groups(source: Source) -> Sequence[Piece]:
+    return [
+        Piece(file.uri, file.checksum, (number,), sum(file.row_groups[:number]), rows, file.partitions)
+        for file in source.files
+        for number, rows in enumerate(file.row_groups)
+        if rows
+    ]
+
+
+def _some(table: pa.Table, rows: int, *, evenly: bool) -> pa.Table:
+    if not evenly:
+        return table.slice(0, rows)
+    step = max(1, table.num_rows // rows)
+    return table.take(pa.array(range(0, table.num_rows, step)[:rows], pa.int64()))
