@@ -42,6 +42,11 @@ class Forecast:
     not_predicted: Sequence[str]
 
     @property
+    def cpu_seconds(self) -> float:
+        """Of all cores."""
+        return sum(stage.cpu_seconds + stage.serial_seconds for stage in self.stages)
+
+    @property
     def seconds(self) -> float:
         """From start to end on this machine, without what is not predicted."""
         return sum(stage.seconds for stage in self.stages)
@@ -105,6 +110,7 @@ def to_json(found: Forecast) -> dict[str, Any]:
         "stages": [dataclasses.asdict(stage) for stage in found.stages],
         "seconds_by_step": seconds_by_step(found.stages),
         "seconds": found.seconds,
+        "cpu_seconds": found.cpu_seconds,
         "not_predicted": list(found.not_predicted),
         "output_bytes": {**found.output, "all": sum(found.output.values())},
         "memory_bytes": dict(found.memory),

@@ -61,6 +61,11 @@ class Work:
     calibration: Calibration
     shards: Shards
 
+    @property
+    def alone(self) -> float:
+        """The share of a core that a single thread gets."""
+        return min(1.0, self.calibration.cores)
+
     def vectors(self, side: EmbeddingSet) -> list[int]:
         """Vectors of each range of a set."""
         share = self.calibration.shares[side.name]
@@ -85,7 +90,7 @@ def stage_times(work: Work) -> list[StageTime]:
     start = StageTime(
         "start and end",
         empty.seconds,
-        serial_seconds=empty.seconds,
+        serial_seconds=empty.cpu_seconds,
         reason="a night of a few rows in a process of its own: imports, Beam, publishing",
     )
     return [start, _clean(work), _cut(work), *_profiles(work), *_tables(work)]
@@ -118,7 +123,7 @@ def _cut(work: Work) -> StageTime:
     stage = run_stage([Step("split", split, at_once=1)], work.calibration.cores)
     cpu = sum(item.cpu for item in split)
     reason = "rows x what sorting a row of the sample into ranges took"
-    return StageTime("cut and split", every + stage.wall, {}, cpu, every, len(split), reason)
+    return StageTime("cut and split", every / work.alone + stage.wall, {}, cpu, every, len(split), reason)
 
 
 def _profiles(work: Work) -> Iterator[StageTime]:
@@ -159,7 +164,7 @@ def _index(work: Work, job: TableJob, rates: TableRates) -> StageTime:
         serial += candidates * work.per_unit(f"read/{job.candidates.name}")
         serial += rates.build * candidates / largest
         tuning += rates.tuning * candidates / largest
-    seconds = serial + tuning / work.calibration.cores
+    seconds = serial / work.alone + tuning / work.calibration.cores
     reason = "counted cost of building (one core) and of tuning (all) x seconds of a unit; " + rates.reason
     return StageTime(f"index {job.name}", seconds, {"index": seconds}, tuning, serial, len(shards), reason)
 
@@ -178,8 +183,9 @@ def _search(work: Work, job: TableJob, rates: TableRates) -> StageTime:
             search.append(Item(count * rates.query + rows * rates.row, cores))
             exactly = min(count, sampled) * rates.exact_query if rates.method == "index" else 0.0
             groups = -(-count // queries_per_row_group(k))
-            checked = rows * rates.audited_row + candidates * rates.looked_up + exactly
-            audit.append(Item(checked, min(cores, max(1, groups))))
+            checked = rows * rates.audited_row + candidates * rates.looked_up
+            alone = checked / min(cores, max(1, groups)) + exactly / cores  # row groups, and blocks of queries
+            audit.append(Item(checked + exactly, (checked + exactly) / alone if alone else 1.0))
     merged = 0.0
     if len(shards) > 1:  # read, ranked, written and audited once more
         rows = sum(queries) * job.rows_per_query(sum(work.vectors(job.candidates)))
@@ -190,7 +196,7 @@ def _search(work: Work, job: TableJob, rates: TableRates) -> StageTime:
     reason = f"queries x {'the index' if rates.method == 'index' else 'exact search'}, rows x writing and checking"
     if merged:
         reason += f", in {len(shards)} shards, and merged"
-    wall = stage.wall + loading + merged
+    wall = stage.wall + loading / work.alone + merged / work.calibration.cores
     return StageTime(f"search {job.name}", wall, seconds, cpu, loading, len(search), reason)
 
 

@@ -8,17 +8,20 @@ from collections.abc import Mapping
 from recbatch.index import candidate_bytes
 from recbatch.planning.prediction import Work
 
-_HELD_ROW = 55
+_HELD_ROW = 40
 """Bytes of memory for each row of a table that is in hand: scores, ordinals, the encoded part and the decoded one.
-Measured: nights of 200 thousand users with 100 rows each, 50 thousand users a range."""
+Measured: nights of 100 and 200 thousand users with 100 rows each, 50 thousand users a range."""
+_LIBRARY, _TABLE = 165 * 10**6, 85 * 10**6
+"""Of ScaNN and what an index needs while it is built and asked, whatever its size; and what every further table leaves
+behind that the allocator does not give back. Measured: nights of two thousand users, and of four tables."""
 _CLEANED = 3
 """Copies of a slice that is being cleaned: as read, as it is kept, encoded."""
 _INTERACTION = 88
 """Bytes of an interaction that is brought to its range in this process (docs/performance.md)."""
 _BLOCK = 256 * 4096 * 4
 """Of exact search, on each core."""
-_IN_HAND = 2
-"""Work items of a step, and two steps."""
+_IN_HAND, _STEPS = 2, 2
+"""Work items of a step that are in hand, and steps: searching and auditing."""
 
 
 def output_bytes(work: Work) -> dict[str, int]:
@@ -79,11 +82,17 @@ def memory_bytes(work: Work, *, grouped_here: bool = True) -> dict[str, int]:
         "interactions": _INTERACTION * sizes.rows.get("interactions", 0) if grouped_here else 0,
         "candidates": min(budget, sum(_held(work).values())),
         "rows in hand": max((_rows_in_hand(work, job.name) for job in night.jobs), default=0),
+        "index library": _library(work),
         "blocks": _BLOCK * _IN_HAND * len(os.sched_getaffinity(0)),
     }
-    searching = result["candidates"] + result["rows in hand"] + result["blocks"]
+    searching = result["candidates"] + result["rows in hand"] + result["blocks"] + result["index library"]
     result["peak"] = result["process"] + max(result["slices"], result["interactions"], searching)
     return result
+
+
+def _library(work: Work) -> int:
+    indexes = sum(rates.method == "index" for rates in work.calibration.tables.values())
+    return _LIBRARY + _TABLE * (indexes - 1) if indexes else 0
 
 
 def _held(work: Work) -> Mapping[str, int]:
@@ -97,5 +106,5 @@ def _held(work: Work) -> Mapping[str, int]:
 
 def _rows_in_hand(work: Work, table: str) -> int:
     (job,) = [job for job in work.night.jobs if job.name == table]
-    ranges = sorted(work.vectors(job.queries))[-2 * _IN_HAND :]
-    return sum(ranges) * job.rows_per_query(sum(work.vectors(job.candidates))) * _HELD_ROW
+    ranges = sorted(work.vectors(job.queries))[-_IN_HAND:]
+    return _STEPS * sum(ranges) * job.rows_per_query(sum(work.vectors(job.candidates))) * _HELD_ROW
