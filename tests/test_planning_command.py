@@ -52,12 +52,12 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Planned:
         table = pa.table({"id": ids, "embedding": pa.array([vectors[name].tolist() for name in ids])})
         pq.write_table(table, folder / f"{side}.parquet", row_group_size=500)
     words = [config, "--user-vectors", str(folder / "users.parquet"), "--item-vectors", str(folder / "items.parquet")]
-    before, target = files(folder), folder / "plan.json"
+    before, target = files(folder), tmp_path_factory.mktemp("plan") / "plan.json"
     with pytest.MonkeyPatch.context() as patch:
         shown: list[str] = []
         patch.setattr("rich.console.Console.print", lambda _, *what, **__: shown.extend(map(_text, what)))
         assert main(["plan", *words, "--ds", DS, "--json", str(target)]) == 0
-    assert files(folder) == {*before, target}
+    assert files(folder) == before
     return Planned(words, json.loads(target.read_text()), "\n".join(shown), folder)
 
 

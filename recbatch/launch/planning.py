@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recbatch.config.load import read_config
+from recbatch.config.models import Entity
 from recbatch.errors import InputError, RecbatchError
 from recbatch.launch.documents import document_target, write_document
 from recbatch.launch.nightly import vector_settings
@@ -31,6 +32,8 @@ from recbatch.planning import (
     count_sizes,
     forecast,
     largest_shards,
+    name_ids,
+    sampled_ids,
     to_json,
     write_sample,
 )
@@ -94,7 +97,9 @@ def plan(
 def _empty_night(plan: Plan, config: str, settings: Sequence[str], model: str | None, folder: Path) -> EmptyNight:
     """A night of a few rows by the command itself, in a process of its own."""
     few = write_sample(plan, folder / "few", events=2 * _FEW, ids=_FEW)
-    if plan.training is not None:
+    if plan.training is None:
+        name_ids(plan, folder / "few", sampled_ids(plan, folder / "few"))
+    else:
         few = [*few, *_stand_in_vectors(plan, folder / "few")]
     words = [sys.executable, "-m", "recbatch", "recommend", config, "--ds", plan.night.ds]
     words += ["--output", str(folder / "few" / "output"), *([] if model is None else ["--model", model])]
@@ -117,10 +122,12 @@ def _stand_in_vectors(plan: Plan, folder: Path) -> list[str]:
     """Settings that give a night vectors in place of the model that it would train."""
     rng = np.random.default_rng(0)
     settings = [f"tables.{job.name}.model=null" for job in plan.night.jobs]
-    for source in ("users", "items"):
+    entities: tuple[tuple[Entity, str], ...] = (("user", "users"), ("item", "items"))
+    for entity, source in entities:
         path = folder / f"{source}-vectors.parquet"
         rows = rng.standard_normal((_FEW, plan.night.config.model.dim)).astype(np.float32)
-        ids = [f"{source} {number}" for number in range(_FEW)]
+        ids = pa.array([f"{source} {number}" for number in range(_FEW)])
+        name_ids(plan, folder, {entity: ids})
         pq.write_table(pa.table({"id": ids, "embedding": list(rows)}), path)
         settings += vector_settings({source: str(path)})
     return [*settings, "inputs.unknown_users=drop", "inputs.unknown_items=drop"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recbatch.planning.calibration import Calibration, EmptyNight, calibrate
 from recbatch.planning.forecast import Forecast, forecast, to_json
-from recbatch.planning.sample import write_sample
+from recbatch.planning.sample import name_ids, sampled_ids, write_sample
 from recbatch.planning.sharding import largest_shards, planned_shards
 from recbatch.planning.show import show_forecast
 from recbatch.planning.sizes import Sizes, count_sizes
@@ -18,7 +18,9 @@ __all__ = [
     "count_sizes",
     "forecast",
     "largest_shards",
+    "name_ids",
     "planned_shards",
+    "sampled_ids",
     "show_forecast",
     "to_json",
     "write_sample",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recbatch.interactions import Piece, ReadSpec, Source
+from recbatch.config.models import Entity
+from recbatch.interactions import Piece, ReadSpec, Source, SourceName
 from recbatch.interactions.slices import read_piece
 from recbatch.night import Plan
 
@@ -45,6 +47,30 @@ def write_sample(plan: Plan, folder: Path, *, events: int = EVENTS, ids: int = I
         "inputs.max_quarantined_share=1.0",
         "run.max_invalid_vector_share=1.0",
     ]
+
+
+def name_ids(plan: Plan, folder: Path, ids: Mapping[Entity, pa.Array]) -> None:
+    """Let the written interactions name other users or items, one after the other: a night of which none does fails."""
+    path = folder / "interactions.parquet"
+    table = pq.read_table(path)
+    for column in plan.night.read_spec.interactions:
+        named = {f"{entity}_id": values for entity, values in ids.items()}.get(column.name)
+        if named is not None and len(named):
+            rows = pa.array(np.arange(table.num_rows) % len(named))
+            table = table.set_column(table.column_names.index(column.column), column.column, named.take(rows))
+    pq.write_table(table, path)
+
+
+def sampled_ids(plan: Plan, folder: Path) -> dict[Entity, pa.Array]:
+    """The ids of the written users and items, where there are any."""
+    found: dict[Entity, pa.Array] = {}
+    entities: tuple[tuple[Entity, SourceName], ...] = (("user", "users"), ("item", "items"))
+    for entity, source in entities:
+        for column in plan.night.read_spec.columns(source):
+            if column.name == "id":
+                read = pq.read_table(folder / f"{source}.parquet", columns=[column.column]).column(0)
+                found[entity] = read.combine_chunks().drop_null()
+    return found
 
 
 def _rows(source: Source, spec: ReadSpec, wanted: int) -> Iterator[pa.Table]:
