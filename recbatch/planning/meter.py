@@ -75,4 +75,4 @@ def cores() -> float:
 
     cpu, wall = time.process_time(), time.perf_counter()
     for_each(work, range(8 * there))
-    return min(float(there), max(0.25, (time.process_time() - cpu) / (time.perf_counter() - wall)))
+    return min(float(there), max(0.05, (time.process_time() - cpu) / (time.perf_counter() - wall)))

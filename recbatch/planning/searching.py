@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recbatch.index import Candidates, IndexParameters, SearchParameters, build_index, load_index
-from recbatch.neighbours import SAMPLE_QUERIES, Exclusions, Neighbours, find_neighbours, ordinals_of, plan_index
+from recbatch.neighbours import (
+    SAMPLE_QUERIES,
+    Exclusions,
+    Neighbours,
+    find_neighbours,
+    for_each,
+    ordinals_of,
+    plan_index,
+)
 from recbatch.neighbours.approximate import survivors
 from recbatch.neighbours.cost import build_cost, exact_cost, index_cost
 from recbatch.neighbours.tune import TRIALS, Kind, hoped_search
@@ -21,7 +30,7 @@ from recbatch.night import TableJob
 from recbatch.planning.meter import Meter
 from recbatch.planning.preparing import Vectors
 from recbatch.planning.thinned import Thinned, ThinnedTuner, as_much_work
-from recbatch.run import make_part
+from recbatch.run import Part, make_part
 from recbatch.tables.audit import TopKAudit
 from recbatch.tables.rows import queries_per_row_group, top_k_layout, top_k_rows
 from recbatch.work.auditing import read_back
@@ -201,23 +210,33 @@ class _Table:
         return self.meter.of("index").per_unit
 
     def _written(self) -> tuple[float, float, float, float]:
-        """Of a row: processor seconds of writing it, bytes, seconds of auditing it; seconds of a candidate there."""
+        """Of a row: processor seconds of writing it, bytes, seconds of auditing it; seconds of a candidate there.
+
+        On all cores at a time, as in a night: two threads of one core take longer than one alone.
+        """
         step = queries_per_row_group(self.k)
         places = np.arange(min(step, _TIMED, len(self.queries)))
-        found = self._find(places)
-        layout, ids = top_k_layout(self.ask.job.name), self.query_ids.take(pa.array(places))
-        uri = str(Path(tempfile.mkdtemp(dir=self.scratch), "part.parquet"))
-        with self.meter("write", float(found.counts.sum())):
-            part = make_part(uri, "measure", "", layout, lambda _: [top_k_rows(layout, ids, self.ids, found)])
-        with self.meter("look up", len(self.ids)):
-            pc.index_in(self.ids[:1], value_set=self.ids)
-        nothing = Exclusions.none(len(ids))
-        audit = TopKAudit(self.ask.job.name, ids, self.ids, nothing, found.counts.astype(np.int64))
-        with self.meter("audit", float(found.counts.sum())):
-            read_back(part, audit)
-        looked_up = self.meter.of("look up")
-        audited = max(0.0, self.meter.of("audit").cpu - looked_up.cpu) / max(1.0, self.meter.of("audit").units)
-        return self.meter.of("write").per_unit, self._row_bytes(uri), audited, looked_up.per_unit
+        found, layout = self._find(places), top_k_layout(self.ask.job.name)
+        ids, copies = self.query_ids.take(pa.array(places)), len(os.sched_getaffinity(0))
+        folder, parts = Path(tempfile.mkdtemp(dir=self.scratch)), dict[int, Part]()
+
+        def write(number: int) -> None:
+            uri = str(folder / f"{number}.parquet")
+            parts[number] = make_part(uri, "plan", "", layout, lambda _: [top_k_rows(layout, ids, self.ids, found)])
+
+        def audit(number: int) -> None:
+            nothing, wanted = Exclusions.none(len(ids)), found.counts.astype(np.int64)
+            read_back(parts[number], TopKAudit(self.ask.job.name, ids, self.ids, nothing, wanted))
+
+        rows = copies * float(found.counts.sum())
+        for name, work in (("write", write), ("audit", audit)):
+            with self.meter(name, rows):
+                for_each(work, range(copies))
+        with self.meter("look up", copies * len(self.ids)):
+            for_each(lambda _: pc.index_in(self.ids[:1], value_set=self.ids), range(copies))
+        looked_up, audited = self.meter.of("look up"), self.meter.of("audit")
+        per_row = max(0.0, audited.cpu - looked_up.cpu) / max(1.0, rows)
+        return self.meter.of("write").per_unit, self._row_bytes(parts[0].uri), per_row, looked_up.per_unit
 
     def _row_bytes(self, uri: str) -> float:
         """Of a row of the whole table: what a row group of more queries among more candidates comes to."""
