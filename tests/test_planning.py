@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from night_bundles import given_bundle
 from world import DS, World, pairs_world, random_vectors
@@ -19,7 +20,17 @@ from recbatch.index import Candidates, IndexParameters, build_index, load_index
 from recbatch.launch.prepare import prepare_night
 from recbatch.neighbours import plan_index, tune
 from recbatch.night import Plan
-from recbatch.planning import Calibration, EmptyNight, Forecast, Sizes, count_sizes, forecast
+from recbatch.planning import (
+    Calibration,
+    EmptyNight,
+    Forecast,
+    Sizes,
+    count_sizes,
+    forecast,
+    name_ids,
+    sampled_ids,
+    write_sample,
+)
 from recbatch.planning.dataflow import MACHINES, fleet, machine_for
 from recbatch.planning.meter import Meter, Spent
 from recbatch.planning.prediction import StageTime
@@ -199,8 +210,6 @@ def test_some_candidates_tell_what_all_of_them_cost(tmp_path: Path) -> None:
 
 
 def test_a_column_that_holds_no_ids_is_an_input_error(tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
     plan = planned(tmp_path, pairs_world(pairs(25, 17)))
     broken = Path(plan.inputs.interactions.files[0].uri)
     rows = pq.read_table(broken)
@@ -208,6 +217,27 @@ def test_a_column_that_holds_no_ids_is_an_input_error(tmp_path: Path) -> None:
     again = planned_again(tmp_path)
     with pytest.raises(InputError, match="who"):
         count_sizes(again)
+
+
+def test_a_sample_keeps_rows_as_they_are_and_names_who_there_is(tmp_path: Path) -> None:
+    plan = planned(tmp_path, pairs_world(pairs(25, 17), users=USERS))
+    settings = write_sample(plan, tmp_path / "sample", events=12, ids=6)
+    events, users = (pq.read_table(tmp_path / "sample" / f"{name}.parquet") for name in ("interactions", "users"))
+    assert len(users) == 6
+    assert set(users["uid"].to_pylist()) < set(USERS)
+    assert set(zip(events["who"].to_pylist(), events["what"].to_pylist(), strict=True)) < set(pairs(25, 17))
+    name_ids(plan, tmp_path / "sample", sampled_ids(plan, tmp_path / "sample"))
+    named = pq.read_table(tmp_path / "sample" / "interactions.parquet")
+    assert set(named["who"].to_pylist()) == set(users["uid"].to_pylist())
+    assert named["what"].equals(events["what"])
+    assert any(setting.startswith("inputs.users.path=") for setting in settings)
+
+
+def test_an_input_without_rows_has_a_sample_without_rows(tmp_path: Path) -> None:
+    plan = planned(tmp_path, pairs_world([], users=USERS, items=ITEMS))
+    write_sample(plan, tmp_path / "sample")
+    assert len(pq.read_table(tmp_path / "sample" / "interactions.parquet")) == 0
+    assert count_sizes(plan).entities["item"].ids == len(ITEMS)
 
 
 def planned_again(folder: Path) -> Plan:

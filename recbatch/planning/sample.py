@@ -82,12 +82,15 @@ def _rows(source: Source, spec: ReadSpec, wanted: int) -> Iterator[pa.Table]:
 
 
 def _row_groups(source: Source) -> Sequence[Piece]:
-    return [
+    """All that hold rows; of an input without any its first file, for the columns."""
+    found = [
         Piece(file.uri, file.checksum, (number,), sum(file.row_groups[:number]), rows, file.partitions)
         for file in source.files
         for number, rows in enumerate(file.row_groups)
         if rows
     ]
+    first = source.files[0]
+    return found or [Piece(first.uri, first.checksum, (), 0, 0, first.partitions)]
 
 
 def _some(table: pa.Table, rows: int, *, evenly: bool) -> pa.Table:
