@@ -95,6 +95,8 @@ def test_work_items_share_the_cores() -> None:
     assert (alone.wall, alone.seconds) == (2.0, {"a": 2.0})
     serial = run_stage([Step("a", [Item(4.0)])], cores=2)
     assert serial.wall == 4.0
+    stored = run_stage([Step("a", [Item(1.0, wait=2.0)] * 2)], cores=1)
+    assert (stored.wall, stored.seconds["a"]) == (4.0, 8.0)  # while one is stored, the other is
     two = run_stage([Step("a", [Item(4.0, 2)] * 2)], cores=2)
     assert (two.wall, two.seconds["a"]) == (4.0, 8.0)  # each takes twice as long beside the other
     one_by_one = run_stage([Step("a", [Item(4.0, 2)] * 2, at_once=1)], cores=2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +18,10 @@ from recbatch.planning.meter import cores
 from recbatch.planning.preparing import Prepared, Vectors, measure_preparing
 from recbatch.planning.searching import Ask, TableRates, measure_table
 from recbatch.planning.sizes import Sizes
+from recbatch.run import Layout, make_part
 from recbatch.work.candidates import similarity_of, valid_rows
 
-_STAND_IN = 20_000
+_STAND_IN, _PARTS = 20_000, 9
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Calibration:
         prepared: what a row costs until its vector is there.
         tables: what a query and its rows cost, by table.
         widths: of each set of vectors, and ``shares`` how many ids have one.
+        part_seconds: until a part of a few rows is safely stored: what does not depend on its size.
     """
 
     cores: float
@@ -54,6 +58,7 @@ class Calibration:
     tables: Mapping[str, TableRates]
     widths: Mapping[str, int]
     shares: Mapping[str, float]
+    part_seconds: float = 0.0
 
 
 def calibrate(
@@ -90,7 +95,17 @@ def calibrate(
             ask = Ask(job, largest[job.name], queries, plan.night.config.index.kind, bias, real)
             if all(len(ids) for ids, _ in sides):
                 tables[job.name] = measure_table(ask, *sides, Path(scratch))
-    return Calibration((before + cores()) / 2, empty, prepared, tables, widths, shares)
+        stored = _part_seconds(Path(scratch))
+    return Calibration((before + cores()) / 2, empty, prepared, tables, widths, shares, stored)
+
+
+def _part_seconds(folder: Path) -> float:
+    rows, seconds = pa.table({"id": ["a"]}), []
+    for number in range(_PARTS):
+        started = time.perf_counter()
+        make_part(str(folder / f"stored-{number}.parquet"), "plan", "", Layout(rows.schema), lambda _: [rows])
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
 
 
 def _untrained_width(plan: Plan) -> int:

@@ -120,6 +120,7 @@ def to_json(found: Forecast) -> dict[str, Any]:
         else {**dataclasses.asdict(found.fleet), "asked_hours": found.hours, "starting_seconds": STARTING_SECONDS},
         "machine": {
             "cores": calibration.cores,
+            "part_seconds": calibration.part_seconds,
             "empty_night": dataclasses.asdict(calibration.empty),
             "measured": {
                 name: {"cpu_seconds": spent.cpu, "seconds": spent.wall, "units": spent.units}

@@ -66,6 +66,11 @@ class Work:
         """The share of a core that a single thread gets."""
         return min(1.0, self.calibration.cores)
 
+    @property
+    def wait(self) -> float:
+        """Seconds that storing a part takes, whatever its size."""
+        return self.calibration.part_seconds
+
     def vectors(self, side: EmbeddingSet) -> list[int]:
         """Vectors of each range of a set."""
         share = self.calibration.shares[side.name]
@@ -109,7 +114,10 @@ def _clean(work: Work) -> StageTime:
     steps = [
         Step(
             "clean",
-            [Item(rows * work.per_unit(f"clean/{name}"), work.threads(f"clean/{name}")) for name, rows in names],
+            [
+                Item(rows * work.per_unit(f"clean/{name}"), work.threads(f"clean/{name}"), work.wait)
+                for name, rows in names
+            ],
         ),
         Step("sample", [Item(rows * work.per_unit(f"sample/{name}")) for name, rows in names]),
     ]
@@ -132,7 +140,7 @@ def _profiles(work: Work) -> Iterator[StageTime]:
         per_row = work.per_unit(f"group/{entity}")
         share = [ids / max(1, size.ids) for ids in size.ranges]
         group = [
-            Item((events * part + ids) * per_row, work.threads(f"group/{entity}"))
+            Item((events * part + ids) * per_row, work.threads(f"group/{entity}"), work.wait)
             for part, ids in zip(share, size.ranges, strict=True)
         ]
         steps = [Step("profiles", group, at_once=1)]
@@ -140,7 +148,10 @@ def _profiles(work: Work) -> Iterator[StageTime]:
             ids = size.ranges
             name = vectors.name
             steps.append(
-                Step("embed", [Item(n * work.per_unit(f"embed/{name}"), work.threads(f"embed/{name}")) for n in ids])
+                Step(
+                    "embed",
+                    [Item(n * work.per_unit(f"embed/{name}"), work.threads(f"embed/{name}"), work.wait) for n in ids],
+                )
             )
             steps.append(Step("audit", [Item(n * work.per_unit(f"audit/{name}")) for n in ids]))
         reason = "(interactions + ids) and ids x what one of the sample took"
@@ -180,7 +191,7 @@ def _search(work: Work, job: TableJob, rates: TableRates) -> StageTime:
         k = job.rows_per_query(candidates)
         for count in queries:
             rows = count * min(k, candidates)
-            search.append(Item(count * rates.query + rows * rates.row, cores))
+            search.append(Item(count * rates.query + rows * rates.row, cores, work.wait))
             exactly = min(count, sampled) * rates.exact_query if rates.method == "index" else 0.0
             groups = -(-count // queries_per_row_group(k))
             checked = rows * rates.audited_row + candidates * rates.looked_up

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Item:
-    """One work item of one step: ``cpu`` seconds on at most ``threads`` cores at a time."""
+    """One work item of one step: ``cpu`` seconds on at most ``threads`` cores at a time, then ``wait`` for storage."""
 
     cpu: float
     threads: float = 1.0
+    wait: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class _Clock:
         self._steps, self._cores = steps, cores
         self._now = 0.0
         self._left: dict[tuple[int, int], float] = {}  # (step, element) -> CPU seconds
+        self._waiting: dict[tuple[int, int], float] = {}
         self._began: dict[tuple[int, int], float] = {}
         self._seconds = {step.name: 0.0 for step in steps}
         self._queues: list[list[int]] = [[] for _ in steps]
@@ -70,20 +72,30 @@ class _Clock:
 
     def _hand_on(self, place: int) -> None:
         element = self._queues[place].pop(0)
-        while (place, element) in self._left:
+        while (place, element) in self._left or (place, element) in self._waiting:
             self._advance()
         self._take(place + 1, element)
 
     def _advance(self) -> None:
         """Until the next item is done; cores are shared evenly among those that can use them."""
         shares = self._shares()
-        passed = min(self._left[key] / share for key, share in shares.items())
+        passed = min([*(self._left[key] / share for key, share in shares.items()), *self._waiting.values()])
         self._now += passed
+        for key in list(self._waiting):
+            self._waiting[key] -= passed
+            if self._waiting[key] <= 1e-9:
+                self._end(key)
         for key, share in shares.items():
             self._left[key] -= share * passed
             if self._left[key] <= 1e-9:
                 del self._left[key]
-                self._seconds[self._steps[key[0]].name] += self._now - self._began[key]
+                self._waiting[key] = self._steps[key[0]].items[key[1]].wait
+                if not self._waiting[key]:
+                    self._end(key)
+
+    def _end(self, key: tuple[int, int]) -> None:
+        del self._waiting[key]
+        self._seconds[self._steps[key[0]].name] += self._now - self._began[key]
 
     def _shares(self) -> dict[tuple[int, int], float]:
         shares: dict[tuple[int, int], float] = {}
