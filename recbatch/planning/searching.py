@@ -35,8 +35,10 @@ from recbatch.tables.audit import TopKAudit
 from recbatch.tables.rows import queries_per_row_group, top_k_layout, top_k_rows
 from recbatch.work.auditing import read_back
 
-_TIMED, _TUNED = 2_000, 1_000
-"""Queries that are timed, and tuned on."""
+_TIMED, _TUNED = 20_000, 1_000
+"""Queries that are timed at a time, for a night asks for many at once, and that are tuned on."""
+_EXACT, _WRITTEN = 500, 2_000
+"""Queries that are searched exactly, and whose rows are written."""
 _BUILD = 3e9
 """Counted cost of the index that is built to measure on, at most: some seconds."""
 
@@ -160,7 +162,7 @@ class _Table:
 
     def _exact(self) -> float:
         """Of one query of all candidates."""
-        places = self._some(_TIMED // 4)
+        places = self._some(_EXACT)
         here = exact_cost(len(self.candidates), self.candidates.width, min(self.k, len(self.candidates)))
         self._find(places[:16])
         with self.meter("exact", len(places)):
@@ -215,7 +217,7 @@ class _Table:
         On all cores at a time, as in a night: two threads of one core take longer than one alone.
         """
         step = queries_per_row_group(self.k)
-        places = np.arange(min(step, _TIMED, len(self.queries)))
+        places = np.arange(min(step, _WRITTEN, len(self.queries)))
         found, layout = self._find(places), top_k_layout(self.ask.job.name)
         ids, copies = self.query_ids.take(pa.array(places)), len(os.sched_getaffinity(0))
         folder, parts = Path(tempfile.mkdtemp(dir=self.scratch)), dict[int, Part]()
