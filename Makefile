@@ -31,7 +31,7 @@ ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
 PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
 
 .PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality lock-peers \
-  bench bench-overhead bench-peers bench-profiles bench-night bench-quality check-metrics clean clean-all
+  bench bench-overhead bench-peers bench-profiles bench-plan bench-night bench-quality check-metrics clean clean-all
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do
@@ -118,7 +118,7 @@ lock-quality:  ## Remake the locks of the other libraries in benchmarks/quality 
 lock-peers:  ## The same of those in benchmarks/speed/peers
 	@$(call lock_folders,benchmarks/speed/peers/implicit benchmarks/speed/peers/faiss benchmarks/speed/peers/spark)
 
-bench: bench-profiles bench-overhead bench-peers  ## Every measurement of speed, one after the other: WORK=DIR for some GB of data
+bench: bench-profiles bench-overhead bench-peers bench-plan  ## Every measurement of speed, one after the other: WORK=DIR for some GB of data
 
 bench-profiles: setup  ## Interactions per second of the grouping, beside DuckDB: WORK=DIR for some GB of events
 	@test -n "$(WORK)" || { echo "name a folder for the events: make bench-profiles WORK=DIR" >&2; exit 2; }
@@ -131,6 +131,10 @@ bench-overhead: setup  ## What a query of the night costs beside a bare loop: WO
 bench-peers: setup  ## Queries per second of the night beside Spark ALS, implicit, faiss and TFRS: WORK=DIR for some GB, Java
 	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-peers WORK=DIR" >&2; exit 2; }
 	.venv/bin/python -m benchmarks.speed.peers --work '$(WORK)' $(ARGS)
+
+bench-plan: setup  ## How well `recbatch plan` foretells nights of three sizes: WORK=DIR for some GB of vectors
+	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-plan WORK=DIR" >&2; exit 2; }
+	.venv/bin/python -m benchmarks.speed.planning --work '$(WORK)'
 
 bench-night: setup  ## A whole night of MovieLens 1M, from the training to four tables: WORK=DIR ML1M=DIR
 	@test -n "$(WORK)" && test -n "$(ML1M)" || { echo "name both folders: make bench-night WORK=DIR ML1M=DIR" >&2; exit 2; }

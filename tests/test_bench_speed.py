@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.speed import loop, profiles
+from benchmarks.speed import loop, planning, profiles
 from benchmarks.speed.children import run
 from benchmarks.speed.facts import line
 from benchmarks.speed.inputs import write_vectors
@@ -109,3 +109,14 @@ def test_profiles_and_lists_are_compared(tmp_path: Path) -> None:
     assert {
         name: set(items) for name, items in zip(*(ours[name].to_pylist() for name in ("id", "seen")), strict=True)
     } == seen
+
+
+def test_a_plan_is_held_against_its_night(tmp_path: Path) -> None:
+    result = planning.measure(argparse.Namespace(work=str(tmp_path), users=[300], items=200, tables=["user2item"]))
+    (compared,) = result["sizes"]
+    assert compared["same_ranges"]
+    assert compared["same_shards"]
+    figures = compared["figures"]
+    assert set(planning.JUDGED) < figures.keys()
+    assert result["off_at_most"]["seconds"] == abs(figures["seconds"]["predicted"] / figures["seconds"]["actual"] - 1)
+    assert figures["bytes of user2item"]["off"] == pytest.approx(0, abs=0.3)

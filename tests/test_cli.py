@@ -149,6 +149,7 @@ CONTRACT = {
     "nightly": ["--output", "--ds", "--force", "--set"],
     "backfill": ["--output", "--from", "--to", "--model", "--retrain", "--force", "--set"],
     "evaluate": ["--model", "--protocol", "--splits", "--seed", "--output", "--set"],
+    "plan": ["--model", "--user-vectors", "--item-vectors", "--ds", "--hours", "--json", "--set"],
     "verify": ["--ds"],
     "show": ["--ds", "--user", "--item"],
     "config": ["--set"],

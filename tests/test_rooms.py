@@ -29,6 +29,7 @@ ROOMS = (
     "tables",
     "report",
     "work",
+    "planning",
     "dofns",
     "transforms",
     "pipeline",

@@ -13,6 +13,7 @@ from typer.main import get_command
 from recbatch.cli.logs import set_up_logs
 from recbatch.cli.measuring import evaluate, tune
 from recbatch.cli.options import ConfigArgument, DsOption, ForceOption, OutputOption, SetOption
+from recbatch.cli.planning import plan
 from recbatch.cli.words import split_words
 from recbatch.errors import InputError, RecbatchError
 from recbatch.run import explain
@@ -187,6 +188,7 @@ def backfill(
 
 
 app.command()(evaluate)
+app.command()(plan)
 
 
 @app.command()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,15 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from recbatch import storage
 from recbatch.config.columns import feature_columns
 from recbatch.config.load import load_config
 from recbatch.config.models import Config, Model
-from recbatch.errors import InputError
 from recbatch.evaluation import find_protocol, require_askers
 from recbatch.interactions import ReadSpec, load_tables, plan_slices, resolve_inputs
 from recbatch.launch.bundles import look_at
-from recbatch.launch.prepare import require_writable
+from recbatch.launch.documents import document_target, write_document
 from recbatch.model import TrainingData, load_bundle
 from recbatch.run import fingerprint, library_versions, peak_rss_bytes, writing_in
 
@@ -60,7 +56,7 @@ def evaluate(
     started = time.monotonic()
     chosen = {protocol.letter: protocol for protocol in map(find_protocol, protocols)}
     config = load_config(config_path, overrides)
-    target = None if output is None else _output_file(output)
+    target = None if output is None else document_target(output, "--output")
     given = None if model is None else look_at(model, "--model")
     towers = config.model if given is None else given.model
     for protocol in chosen.values():
@@ -90,7 +86,7 @@ def evaluate(
     document["seconds"] = round(time.monotonic() - started, 1)
     document["peak_memory_bytes"] = peak_rss_bytes()
     if target is not None:
-        _write(target, document)
+        write_document(target, document, "--output")
         log.info("wrote %s", target)
     return document
 
@@ -112,30 +108,3 @@ def read_training_data(config: Config, models: Sequence[Model]) -> tuple[Trainin
         log.warning("%d rows were put aside, because they cannot be read", clean.quarantined.num_rows)
     counts = {"checksum": fingerprint(inputs.checksums), "counts": clean.counts}
     return TrainingData(clean.interactions, clean.users, clean.items), counts
-
-
-def _output_file(output: str) -> str:
-    """The absolute URI of the file to be written, seen to be writable before any work is done."""
-    target = storage.absolute(output)
-    if storage.is_remote(target):
-        return target
-    if Path(target).is_dir():
-        raise InputError(f"--output: {target} is a folder; name a file in it, such as {storage.join(target, 'b.json')}")
-    require_writable(str(Path(target).parent), "--output")
-    return target
-
-
-def _write(target: str, document: dict[str, Any]) -> None:
-    data = (json.dumps(_without_nan(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    before = storage.read_bytes(target) if storage.exists(target) else None
-    if not storage.compare_and_swap(target, before, data):
-        raise InputError(f"--output: {target} was written by somebody else at the same time; choose another file")
-
-
-def _without_nan(value: Any) -> Any:
-    """The same with null for what is not a number, which JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: _without_nan(found) for key, found in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(found) for found in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -68,18 +68,22 @@ def recommend(
     Raises:
         RecbatchError: with what failed; exit code 2 for config and input errors.
     """
-    sets = [
-        f"inputs.{name}={json.dumps({'path': uri, 'id': 'id', 'embedding': 'embedding'})}"
-        for name, uri in vectors.items()
-        if uri is not None
-    ]
-    plan = prepare_night(config, [*sets, *overrides], output, ds, model=model, force=force)
+    plan = prepare_night(config, [*vector_settings(vectors), *overrides], output, ds, model=model, force=force)
     if plan.training is not None:
         raise InputError(
             "neither a model nor vectors are given; name --model, or --user-vectors and --item-vectors, or train with "
             "`recbatch nightly`"
         )
     return run_night(plan, force, beam_arguments)
+
+
+def vector_settings(vectors: Mapping[str, str | None]) -> list[str]:
+    """Where vectors of ``users`` and ``items`` are -> the settings (``--set``) that take them from there."""
+    return [
+        f"inputs.{name}={json.dumps({'path': uri, 'id': 'id', 'embedding': 'embedding'})}"
+        for name, uri in vectors.items()
+        if uri is not None
+    ]
 
 
 def run_night(plan: Plan, force: bool, beam_arguments: Sequence[str]) -> Outcome:

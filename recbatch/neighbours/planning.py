@@ -14,7 +14,7 @@ Kind = Literal["auto", "exact", "scann"]
 SAMPLE_QUERIES = 2_000
 """Queries to tune on, and about as many others to audit on."""
 
-_TRIALS = 40
+TRIALS = 40
 """Settings tried, about; what a decision before building reckons with."""
 
 
@@ -49,9 +49,8 @@ def plan_index(
     if kind == "scann":
         return IndexPlan(parameters, "an index is configured (index.kind)")
     exact = exact_cost(candidates, width, k)
-    hoped = SearchParameters(max(1, parameters.leaves // 30), 2 * survivors(k))
-    index = index_cost(candidates, width, parameters, hoped, survivors(k))
-    tuning = min(queries, SAMPLE_QUERIES) * (exact + _TRIALS * index)
+    index = index_cost(candidates, width, parameters, hoped_search(parameters, k), survivors(k))
+    tuning = min(queries, SAMPLE_QUERIES) * (exact + TRIALS * index)
     fixed = build_cost(candidates, width, parameters) + tuning
     comparison = (
         f"counted cost of {queries} queries: exact {queries * exact:.3g}; "
@@ -60,3 +59,8 @@ def plan_index(
     if queries * exact <= fixed + queries * index:
         return IndexPlan(None, f"exact search is cheaper ({comparison})")
     return IndexPlan(parameters, f"an index is cheaper ({comparison})")
+
+
+def hoped_search(parameters: IndexParameters, k: int) -> SearchParameters:
+    """What an index is hoped to need before there is one."""
+    return SearchParameters(max(1, parameters.leaves // 30), 2 * survivors(k))

@@ -117,12 +117,16 @@ def tune(
     if own is not None:
         excluded = excluded.with_own(own)
     truth = find_neighbours(queries, candidates, k, excluded=excluded, threads=threads)
-    tuner = _Tuner(queries, candidates, searcher, k, min_recall, excluded, truth, kind, threads)
+    tuner = Tuner(queries, candidates, searcher, k, min_recall, excluded, truth, kind, threads)
     return (start and tuner.keep(start)) or tuner.tune()
 
 
-class _Tuner:
-    """For each amount of reordering, from little to much, the fewest leaves that are enough."""
+class Tuner:
+    """For each amount of reordering, from little to much, the fewest leaves that are enough.
+
+    Where there is more than ``candidates`` to search, ``searcher`` tells how much: a subclass that overrides
+    :meth:`try_search` tunes for candidates that are not there.
+    """
 
     def __init__(
         self,
@@ -138,7 +142,7 @@ class _Tuner:
     ) -> None:
         self.queries, self.candidates, self.searcher, self.k = queries, candidates, searcher, k
         self.min_recall, self.excluded, self.truth, self.threads = min_recall, excluded, truth, threads
-        self.exact_cost = exact_cost(len(candidates), candidates.width, k)
+        self.exact_cost = exact_cost(searcher.candidates, searcher.width, k)
         self.affordable = math.inf if kind == "scann" else self.exact_cost
         self.steps = _leaf_steps(searcher.parameters.leaves)
         self.trials: dict[SearchParameters, Trial] = {}
@@ -163,9 +167,10 @@ class _Tuner:
         return None
 
     def tune(self) -> Tuning:
+        """The cheapest setting that is enough, or exact search."""
         limit = len(self.steps) - 1
         for factor in _REORDERS:
-            reorder = min(len(self.candidates), round(factor * survivors(self.k)))
+            reorder = min(self.searcher.candidates, round(factor * survivors(self.k)))
             enough = self._fewest_leaves(reorder, limit)
             if enough is not None:
                 limit = enough
@@ -221,20 +226,24 @@ class _Tuner:
         cheap = [each.excluded for each in buckets(self.searcher, self.k, search) if each.cost < self.affordable]
         return dataclasses.replace(search, max_excluded=max(cheap, default=-1))
 
+    def try_search(self, search: SearchParameters) -> tuple[Recall, Counter[str]]:
+        """The recall of a setting on the sample, and how many queries were searched again (see ``routes``)."""
+        routes = Counter[str]()
+        found = find_neighbours(
+            self.queries,
+            self.candidates,
+            self.k,
+            excluded=self.excluded,
+            searcher=self.searcher,
+            parameters=search,
+            threads=self.threads,
+            routes=routes,
+        )
+        return index_recall(found, self.truth), routes
+
     def _try(self, search: SearchParameters) -> Trial:
         if search not in self.trials:
-            routes = Counter[str]()
-            found = find_neighbours(
-                self.queries,
-                self.candidates,
-                self.k,
-                excluded=self.excluded,
-                searcher=self.searcher,
-                parameters=search,
-                threads=self.threads,
-                routes=routes,
-            )
-            recall = index_recall(found, self.truth)
+            recall, routes = self.try_search(search)
             cost = self._cost(search, routes)
             needed = self.min_recall + _SPREAD * recall.standard_error
             self.trials[search] = Trial(search, recall, cost, recall.lower >= needed and cost < self.affordable)

@@ -31,7 +31,7 @@ from recbatch.work.embedding import Vectors, embedding_item
 from recbatch.work.items import PartAudit, RangePart, ShardAudit, ShardPart
 from recbatch.work.search import range_queries
 
-_SAMPLED_QUERIES = 2_000
+SAMPLED_QUERIES = 2_000
 """Queries of a table, about, whose neighbours are found again by exact search."""
 _MOST_DIFFERENCE = 1e-5
 """Largest difference of a stored score and the one computed again, relative to max(1, |score|)."""
@@ -99,7 +99,7 @@ def audited_recall(job: TableJob, audits: Sequence[PartAudit]) -> Recall:
 def sampled(night: Night, job: TableJob, queries: int) -> npt.NDArray[np.int64]:
     """Which of a range's queries are looked at more closely; the same ones for all shards."""
     parts = Ranges.load(night.ranges_uri).count(job.queries.entity)
-    wanted = min(queries, -(-_SAMPLED_QUERIES // parts))
+    wanted = min(queries, -(-SAMPLED_QUERIES // parts))
     # Centres of equal stretches, so that a sample of tuning queries, which begins at the first, is another one.
     return ((np.arange(wanted) + 0.5) * queries / max(wanted, 1)).astype(np.int64)
 
