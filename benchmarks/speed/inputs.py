@@ -35,13 +35,17 @@ def write_vectors(world: World, side: Side, count: int, folder: Path) -> Path:
     return unfinished.rename(made)
 
 
-def write_config(folder: Path, tables: dict[str, Any]) -> Path:
-    """A config of some tables (name -> settings), the others off; its interactions are a single one."""
+def write_config(folder: Path, tables: dict[str, Any], **sections: dict[str, Any]) -> Path:
+    """A config of some tables (name -> settings), the others off; its interactions are a single one.
+
+    ``sections`` are others: ``index={"memory_gib": 1}``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({"user_id": ["u000000000"], "item_id": ["i000000000"]}), folder / "interactions.parquet")
     every = ("user2item", "item2item", "user2user", "item2user")
     settings = {name: tables.get(name, {"enabled": False}) for name in every}
     path = folder / f"{'-'.join(tables)}.yaml"
     inputs = {"interactions": {"path": str(folder / "interactions.parquet")}}
-    path.write_text(json.dumps({"inputs": inputs, "tables": settings, "index": {"kind": "scann"}}))  # JSON is YAML
+    index = {"kind": "scann", **sections.pop("index", {})}
+    path.write_text(json.dumps({"inputs": inputs, "tables": settings, "index": index, **sections}))  # JSON is YAML
     return path
