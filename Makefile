@@ -31,7 +31,8 @@ ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
 PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
 
 .PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality bench bench-overhead \
-  bench-profiles bench-night bench-quality check-metrics clean clean-all
+  bench-profiles bench-embed bench-train bench-growth bench-billion bench-night bench-quality check-metrics clean \
+  clean-all
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do
@@ -111,7 +112,7 @@ lock-quality:  ## Remake the locks of the other libraries in benchmarks/quality 
 	  grep -c '^[a-z0-9]' "$$folder/requirements.txt" | sed "s|$$| packages locked in $$folder/requirements.txt|"
 	done
 
-bench: bench-profiles bench-overhead  ## Every measurement of speed, one after the other: WORK=DIR for some GB of data
+bench: bench-profiles bench-embed bench-train bench-growth bench-overhead  ## Every measurement of speed, one after the other: WORK=DIR for some GB of data
 
 bench-profiles: setup  ## Interactions per second of the grouping, beside DuckDB: WORK=DIR for some GB of events
 	@test -n "$(WORK)" || { echo "name a folder for the events: make bench-profiles WORK=DIR" >&2; exit 2; }
@@ -120,6 +121,22 @@ bench-profiles: setup  ## Interactions per second of the grouping, beside DuckDB
 bench-overhead: setup  ## What a query of the night costs beside a bare loop: WORK=DIR for some GB of vectors
 	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-overhead WORK=DIR" >&2; exit 2; }
 	.venv/bin/python -m benchmarks.speed.overhead --work '$(WORK)'
+
+bench-embed: setup  ## Users per second of the embedding, beside TensorFlow alone: WORK=DIR for some GB of events
+	@test -n "$(WORK)" || { echo "name a folder for the events: make bench-embed WORK=DIR" >&2; exit 2; }
+	.venv/bin/python -m benchmarks.speed.embed --work '$(WORK)'
+
+bench-train: setup  ## Examples per second of the training, beside the tutorial's fit: WORK=DIR, or WORK=DIR ML1M=DIR
+	@test -n "$(WORK)" || { echo "name a folder for the events: make bench-train WORK=DIR" >&2; exit 2; }
+	.venv/bin/python -m benchmarks.speed.train --work '$(WORK)' $(if $(ML1M),--ml1m '$(ML1M)')
+
+bench-growth: setup  ## Time and memory of nights that grow, and of shards: WORK=DIR for some GB of vectors
+	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-growth WORK=DIR" >&2; exit 2; }
+	.venv/bin/python -m benchmarks.speed.growth --work '$(WORK)'
+
+bench-billion: setup  ## 10 million users x 1 million items, a billion rows; goes on if stopped: WORK=DIR for 30 GB
+	@test -n "$(WORK)" || { echo "name a folder for vectors and tables: make bench-billion WORK=DIR" >&2; exit 2; }
+	.venv/bin/python -m benchmarks.speed.billion --work '$(WORK)'
 
 bench-night: setup  ## A whole night of MovieLens 1M, from the training to four tables: WORK=DIR ML1M=DIR
 	@test -n "$(WORK)" && test -n "$(ML1M)" || { echo "name both folders: make bench-night WORK=DIR ML1M=DIR" >&2; exit 2; }

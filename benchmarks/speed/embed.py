@@ -43,8 +43,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     there = sorted(Path(night["profiles"]).glob("part-*.parquet"))
     if len(there) < 2:
         raise RecbatchError(
-            f"{arguments.users:,} users in ranges of {arguments.range_ids:,} are {len(there)} range, and a rate needs two "
-            "sizes; give more --users or fewer --range-ids"
+            f"{arguments.users:,} users in ranges of {arguments.range_ids:,} are {len(there)} range, and a rate needs "
+            "two sizes; give more --users or fewer --range-ids"
         )
     sizes = sorted({max(1, round(len(there) * share)) for share in (0.2, 0.6, 1.0)})
     compared = []

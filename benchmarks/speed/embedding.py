@@ -1,7 +1,7 @@
 """The night's embed stage alone: ``python -m benchmarks.speed.embedding CONFIG OUTPUT DS BUNDLE RANGES``.
 
 Of a night whose user profiles are in OUTPUT, it embeds the first so many ranges of users and nothing else: Beam's
-pipeline, RunInference and the work item, as they are in a night. Without the profiles it makes them, and embeds nothing.
+pipeline, RunInference and the work item, as they are in a night. With 0 ranges it makes the profiles, and no more.
 Prints JSON: ``rows``, ``seconds`` of the pipeline, from its construction to its end, and where the ``profiles`` are.
 """
 

@@ -1,9 +1,9 @@
-"""Time and memory of a night that grows: users x1, x2, x4, and items x1, x2, x4; and candidates that are cut into shards.
+"""Time and memory of a night that grows: users x1, x2, x4, items x1, x2, x4; and candidates that are cut into shards.
 
 Every night is ``recbatch recommend`` from given vectors, with the tables named. An exponent is the slope of the
-logarithm of the seconds over the logarithm of the size: 1 is linear. Seconds are those above a base, a night of the same
-tables with hardly any users and items, for start-up would make everything look better than linear; the exponents of the
-whole seconds are beside them.
+logarithm of the seconds over the logarithm of the size: 1 is linear. Seconds are those above a base, a night of the
+same tables with hardly any users and items, for start-up would make everything look better than linear; the exponents
+of the whole seconds are beside them.
 
 * ``users``: user2item, and item2item, whose candidates are items: the peak must not depend on the number of users.
 * ``items``: user2item.
@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.speed.facts import median, write
 from benchmarks.speed.inputs import write_config, write_vectors
-from benchmarks.speed.sides import K, SIDES, run_night
+from benchmarks.speed.sides import SIDES, K, run_night
 from benchmarks.speed.worlds import World
 from recbatch.index import candidate_bytes
 from recbatch.night import Shards

@@ -17,8 +17,9 @@ from typing import Any
 
 from benchmarks.speed.facts import import_seconds, line, median, write
 from benchmarks.speed.inputs import write_config, write_vectors
-from benchmarks.speed.sides import K, SIDES, run_loop, run_night
+from benchmarks.speed.sides import SIDES, K, run_loop, run_night
 from benchmarks.speed.worlds import World
+
 
 @dataclass(frozen=True)
 class Bench:

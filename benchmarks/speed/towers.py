@@ -27,7 +27,11 @@ _BATCH = 4_096
 
 
 def main(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Do ``task``: ``tower`` (a SavedModel), ``profiles`` (files), ``output`` (a folder), ``input``, ``length``, ``dim``.
+    """Do ``task`` and say how long it took.
+
+    Args:
+        task: ``tower`` (a SavedModel), ``profiles`` (files), ``output`` (a folder), and of the tower the name of its
+            ``input``, the ``length`` of a history, and the ``dim`` of a vector.
 
     Returns:
         ``rows``; ``seconds`` from the loading of the tower to the last file; ``whole``, ``imports`` and ``peak_bytes``.

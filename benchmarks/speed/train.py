@@ -4,8 +4,8 @@ Ids on both sides, the in-batch softmax, Adagrad, and the tutorial's batch size:
 The tutorial's program (:mod:`benchmarks.speed.tutorial`) runs without train metrics, and as printed, on fewer events,
 for its metrics rank every batch against all items.
 
-* *Ours*: fits of few and of more epochs; a second more for so many examples more, by the bundles' manifests, is the rate.
-  What is left is the warm-up: building the graph, and the one evaluation at the end.
+* *Ours*: a fit of few epochs and one of more; the rate is so many examples more in so many seconds more, by the
+  bundles' manifests. What is left is the warm-up: building the graph, and the one evaluation at the end.
 * *The tutorial's*: the median of its epochs after the first. What the first takes more is the warm-up: building the
   graph, and filling the cache of batches.
 """

@@ -1,10 +1,11 @@
 """The basic retrieval tutorial's own ``fit``: ``python tutorial.py '{"events": ...}'``; prints each epoch's seconds.
 
-Model, data pipeline and ``fit`` as in https://www.tensorflow.org/recommenders/examples/basic_retrieval: ids looked up and
-embedded on both sides, Adagrad, four fifths of the shuffled events in cached batches. It imports nothing of this project.
+Model, data pipeline and ``fit`` as in https://www.tensorflow.org/recommenders/examples/basic_retrieval: ids looked up
+and embedded on both sides, Adagrad, four fifths of the shuffled events in cached batches. It imports nothing of this
+project.
 
 With ``metrics`` it is the tutorial as printed, which ranks every batch against all candidates while it trains; without,
-the task's ``compute_metrics`` is False, as the tutorial's own note on speed has it.
+the task's ``compute_metrics`` is False.
 """
 
 from __future__ import annotations

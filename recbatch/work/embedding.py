@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # it brings TensorFlow, which a night from given vectors neve
     from recbatch.model import Tower
 
 _ROWS = 8 * 1024
-"""Rows of a range that a core embeds at a time: few, for a history is padded to its greatest length meanwhile; and whole
-blocks of the tower's, so that none is padded."""
+"""Rows of a range that a core embeds at a time: few, for a history is padded to its greatest length meanwhile; and
+whole blocks of the tower's, so that none is padded."""
 
 
 @dataclass
