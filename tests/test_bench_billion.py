@@ -13,6 +13,7 @@ import pytest
 from benchmarks.speed import billion
 from benchmarks.speed.attempts import attempt
 from benchmarks.speed.billion import Sizes, measure, require_room, taken_bytes
+from benchmarks.speed.children import exit_code
 from recbatch.errors import RecbatchError
 
 TOY = {"users": 2_000, "items": 1_500, "k": 10, "dim": 16}
@@ -46,7 +47,7 @@ def test_no_room_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_command_without_room_ends_with_that_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert billion.main(["--work", str(tmp_path), "--users", str(10**12)]) == 1
+    assert exit_code(billion.main, ["--work", str(tmp_path), "--users", str(10**12)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 

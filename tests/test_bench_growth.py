@@ -58,7 +58,7 @@ def test_the_figures_follow_from_the_nights(tmp_path: Path, monkeypatch: pytest.
 def test_a_small_budget_cuts_a_real_night(tmp_path: Path) -> None:
     growth = Growth(tmp_path, 1, World(dim=16, clusters=10, rank=4))
     budget = 2 * 2_000 / 4 * candidate_bytes(16) * 1.05
-    sections = {"index": {"memory_gib": budget / 2**30}, "run": {"range_ids": 50}}
+    sections: dict[str, dict[str, Any]] = {"index": {"memory_gib": budget / 2**30}, "run": {"range_ids": 50}}
     night = growth.night(["item2user"], 2_000, 300, **sections)
     (shards,) = night["shards"].values()
     assert len(shards) == 4

@@ -19,10 +19,11 @@ from typing import Any
 
 from benchmarks.speed import loop
 from benchmarks.speed.attempts import attempt
+from benchmarks.speed.children import exit_code
 from benchmarks.speed.facts import write
 from benchmarks.speed.inputs import write_config, write_vectors
 from benchmarks.speed.sides import K, run_loop, run_night
-from benchmarks.speed.worlds import World
+from benchmarks.speed.worlds import Side, World
 from recbatch.errors import RecbatchError
 from recbatch.run import code_checksum
 
@@ -58,8 +59,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = Path(arguments.work) / f"billion-{sizes.users}x{sizes.items}x{sizes.dim}-{sizes.k}"
     folder.mkdir(parents=True, exist_ok=True)
     require_room(folder, sizes)
-    vectors = {}
-    for side, count in (("users", sizes.users), ("items", sizes.items)):
+    counts: dict[Side, int] = {"users": sizes.users, "items": sizes.items}
+    vectors: dict[str, Path] = {}
+    for side, count in counts.items():
         print(f"vectors of {count:,} {side}", flush=True)
         vectors[side] = write_vectors(world, side, count, folder / "vectors")
     night = _kept(folder / "night.json", code_checksum(), lambda: _night(folder, vectors, sizes))
@@ -161,11 +163,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--dim", type=int, default=World.dim)
     parser.add_argument("--results", default="benchmarks/results", metavar="DIR")
     arguments = parser.parse_args(words)
-    try:
-        result = measure(arguments)
-    except RecbatchError as error:
-        print(error, file=sys.stderr)
-        return 1
+    result = measure(arguments)
     print(write(Path(arguments.results), "billion", result))
     for side in ("night", "loop"):
         ran = result[side]
@@ -177,4 +175,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_code(main, sys.argv[1:]))

@@ -1,15 +1,18 @@
-"""Commands timed as a whole: in a process of their own, with the memory that it had at most."""
+"""Commands timed as a whole: in a process of their own, with the memory that it had at most. And how a bench ends."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from recbatch.errors import RecbatchError
+
+_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,14 @@ def run(words: Sequence[str], variables: Mapping[str, str] | None = None, *, sho
             raise RecbatchError(f"`{' '.join(words[:4])} ...` ended with {child.returncode}: {end}")
         cpu = usage.ru_utime + usage.ru_stime
         return Ran(seconds, cpu, usage.ru_maxrss * 1024, said.read().decode(errors="replace"))
+
+
+def exit_code(main: Callable[[Sequence[str]], int], words: Sequence[str]) -> int:
+    """Run a bench's ``main``; a failure that we can explain is told in its sentence, without a traceback."""
+    try:
+        return main(words)
+    except RecbatchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED

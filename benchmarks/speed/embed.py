@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.quality.datasets import READING
 from benchmarks.speed import towers
-from benchmarks.speed.children import run
+from benchmarks.speed.children import exit_code, run
 from benchmarks.speed.events import write_events
 from benchmarks.speed.facts import line, median, write
 from recbatch.config.load import load_config
@@ -132,4 +132,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_code(main, sys.argv[1:]))

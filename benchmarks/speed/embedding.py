@@ -46,14 +46,15 @@ def main(words: Sequence[str]) -> None:
     plan = prepare_night(config, [], output, ds, model=bundle, force=False)
     folder = Path(plan.night.path("1_profiles", "users"))
     made: dict[str, Any] = {"profiles": str(folder)}
-    where = {"state_uri": plan.night.uri, "uris": [output]}
     if not int(ranges):
-        run_pipeline(lambda root: build(root, plan), "grouping", [], **where)
+        run_pipeline(lambda root: build(root, plan), "grouping", [], state_uri=plan.night.uri, uris=[output])
     else:
         shutil.rmtree(plan.night.path("2_embeddings"), ignore_errors=True)
         profiles = sorted(folder.glob("part-*.parquet"))[: int(ranges)]
         started = time.perf_counter()
-        ran = run_pipeline(lambda root: embed(root, plan, profiles), "embedding", [], **where)
+        ran = run_pipeline(
+            lambda root: embed(root, plan, profiles), "embedding", [], state_uri=plan.night.uri, uris=[output]
+        )
         made |= {"seconds": time.perf_counter() - started, "rows": ran.counters["embed_rows"]}
     print(json.dumps(made))
 

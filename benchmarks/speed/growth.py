@@ -26,10 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.speed.children import exit_code
 from benchmarks.speed.facts import median, write
 from benchmarks.speed.inputs import write_config, write_vectors
 from benchmarks.speed.sides import SIDES, K, run_night
-from benchmarks.speed.worlds import World
+from benchmarks.speed.worlds import Side, World
 from recbatch.index import candidate_bytes
 from recbatch.night import Shards
 
@@ -54,10 +55,9 @@ class Growth:
 
     def night(self, tables: Sequence[str], users: int, items: int, **sections: dict[str, Any]) -> dict[str, Any]:
         """Nights of some tables, each into an empty output: every run, and the medians of seconds and peak."""
-        counts = {"users": users, "items": items}
-        vectors = {
-            side: write_vectors(self.world, "users" if side == "users" else "items", count, self.folder / "vectors")
-            for side, count in counts.items()
+        counts: dict[Side, int] = {"users": users, "items": items}
+        vectors: dict[str, Path] = {
+            side: write_vectors(self.world, side, count, self.folder / "vectors") for side, count in counts.items()
         }
         config = write_config(self.folder, {name: {"k": K} for name in tables}, **sections)
         output, runs = self.folder / "output", []
@@ -175,4 +175,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_code(main, sys.argv[1:]))

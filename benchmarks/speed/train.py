@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from benchmarks.quality.sources import movielens_1m
-from benchmarks.speed.children import run
+from benchmarks.speed.children import exit_code, run
 from benchmarks.speed.events import write_events
 from benchmarks.speed.facts import line, median, write
 from recbatch.config.load import load_config
@@ -156,4 +156,4 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_code(main, sys.argv[1:]))

@@ -44,12 +44,12 @@ class Model(tfrs.Model):
         self.user_tower, self.item_tower = _tower(users, dim), _tower(items, dim)
         candidates = tf.data.Dataset.from_tensor_slices(items).batch(_CANDIDATES).map(self.item_tower)
         self.task = tfrs.tasks.Retrieval(metrics=tfrs.metrics.FactorizedTopK(candidates=candidates))
-        self._metrics = metrics
+        self._ranks = metrics
 
     def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """The in-batch softmax of a batch."""
         users, items = self.user_tower(inputs["user"]), self.item_tower(inputs["item"])
-        return self.task(users, items, compute_metrics=self._metrics)
+        return self.task(users, items, compute_metrics=self._ranks)
 
 
 class EpochSeconds(keras.callbacks.Callback):
