@@ -71,7 +71,8 @@ class Growth:
         cut = Shards.load(str(next(output.glob("_runs/*/*/shards.json"))))
         assert all(len(cut.of(name)) == len(shards[name]) for name in tables)
         medians = {name: median([run[name] for run in runs]) for name in ("seconds", "peak_bytes")}
-        return {"tables": list(tables), **counts, **medians, "shards": shards, "runs": runs}
+        sizes = {"users": users, "items": items}
+        return {"tables": list(tables), **sizes, **medians, "shards": shards, "runs": runs}
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
