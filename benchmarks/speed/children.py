@@ -24,7 +24,7 @@ class Ran:
         cpu_seconds: of all its threads.
         peak_bytes: resident memory at most; of a command with processes of its own that of the largest one, not their
             sum. Linux counts what the process that started it held at that moment as its own, so a figure is never
-            below that of the bench itself (some 200 MB).
+            below that of the bench itself (some hundred MB).
         output: what it printed.
     """
 
