@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.speed import train
+from benchmarks.speed.facts import rate, require_rates
+from recbatch.errors import RecbatchError
 
 
 @pytest.mark.heavy
@@ -25,6 +27,12 @@ def test_ours_and_the_tutorials_fit_are_compared(tmp_path: Path) -> None:
     assert printed["examples"] == 400
     assert len(theirs["epoch_seconds"]) == 2
     assert result["speed_ratio"] == ours["examples_per_second"] / theirs["examples_per_second"]
+
+
+@pytest.mark.parametrize("slope", [0.0, -0.5])
+def test_a_rate_that_noise_has_made_is_not_stored(slope: float) -> None:
+    with pytest.raises(RecbatchError, match="recbatch: the larger size took no longer than the smaller one"):
+        require_rates({"tutorial": 3.0, "recbatch": rate(slope)})
 
 
 @pytest.mark.parametrize("epochs", [("2", "2"), ("0", "2"), ("0", "1")])

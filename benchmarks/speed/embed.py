@@ -26,7 +26,7 @@ from benchmarks.quality.datasets import READING
 from benchmarks.speed import towers
 from benchmarks.speed.children import exit_code, run
 from benchmarks.speed.events import write_events
-from benchmarks.speed.facts import line, median, write
+from benchmarks.speed.facts import line, median, rate, require_rates, write
 from recbatch.config.load import load_config
 from recbatch.errors import RecbatchError
 
@@ -59,7 +59,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     fits = {side: fitted(compared, side) for side in ("night", "loop")}
     return {
         "time_ratio": fits["night"]["seconds_per_row"] / fits["loop"]["seconds_per_row"],
-        "rows_per_second": {side: 1 / fit["seconds_per_row"] for side, fit in fits.items()},
+        "rows_per_second": {side: rate(fit["seconds_per_row"]) for side, fit in fits.items()},
         "tower": {"length": night["length"], "dim": night["dim"]},
         "events_per_user": _EVENTS_PER_USER,
         "fits": fits,
@@ -124,9 +124,10 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--results", default="benchmarks/results", metavar="DIR")
     arguments = parser.parse_args(words)
     result = measure(arguments)
+    require_rates(result["rows_per_second"])
     print(write(Path(arguments.results), "embed", result))
-    for side, rate in result["rows_per_second"].items():
-        print(f"{side}: {rate:,.0f} rows/s")
+    for side, speed in result["rows_per_second"].items():
+        print(f"{side}: {speed:,.0f} rows/s")
     print(f"time_ratio: {result['time_ratio']:.3f}")
     return 0
 

@@ -26,7 +26,7 @@ import pyarrow.dataset as ds
 from benchmarks.quality.sources import movielens_1m
 from benchmarks.speed.children import exit_code, run
 from benchmarks.speed.events import write_events
-from benchmarks.speed.facts import line, median, write
+from benchmarks.speed.facts import line, median, rate, require_rates, write
 from recbatch.config.load import load_config
 
 _TUTORIAL = Path(__file__).with_name("tutorial.py")  # importing it would bring TensorFlow
@@ -101,7 +101,7 @@ def ours(data: Data, folder: Path, epochs: Sequence[int]) -> dict[str, Any]:
         fits.append({**ran.facts, "epochs": number, "examples": said["examples"], "fit_seconds": said["seconds"]})
     warm_up, slope = line([fit["examples"] for fit in fits], [fit["fit_seconds"] for fit in fits])
     peak = max(fit["peak_bytes"] for fit in fits)
-    return {"examples_per_second": 1 / slope, "warm_up_seconds": warm_up, "peak_bytes": peak, "fits": fits}
+    return {"examples_per_second": rate(slope), "warm_up_seconds": warm_up, "peak_bytes": peak, "fits": fits}
 
 
 def theirs(data: Data, rows: int, epochs: int, *, metrics: bool) -> dict[str, Any]:
@@ -146,10 +146,11 @@ def main(words: Sequence[str]) -> int:
     if arguments.epochs[0] == arguments.epochs[1] or max(arguments.epochs) < 2 or min(arguments.epochs) < 1:
         parser.error("--epochs: give two different numbers, the greater at least 2")
     result = measure(arguments)
+    require_rates({side: each["examples_per_second"] for side, each in result["medians"].items()})
     print(write(Path(arguments.results), "train", result))
     for side, each in result["medians"].items():
-        rate, warm_up = each["examples_per_second"], each["warm_up_seconds"]
-        print(f"{side}: {rate:,.0f} examples/s, warm-up {warm_up:.1f} s, {each['peak_bytes'] / 1e9:.1f} GB")
+        speed, warm_up = each["examples_per_second"], each["warm_up_seconds"]
+        print(f"{side}: {speed:,.0f} examples/s, warm-up {warm_up:.1f} s, {each['peak_bytes'] / 1e9:.1f} GB")
     for name in ("speed_ratio", "speed_ratio_as_printed"):
         print(f"{name}: {result[name]:.3f}")
     return 0
