@@ -64,8 +64,8 @@ def require_rates(rates: Mapping[str, float]) -> None:
     for side, each in rates.items():
         if not 0 < each < math.inf:
             raise RecbatchError(
-                f"{side}: the larger size took no longer than the smaller one, so nothing is known of its rate; measure "
-                "on a quieter machine, or at larger sizes"
+                f"{side}: the larger size took no longer than the smaller one, so its rate is not known; measure on a "
+                "quieter machine, or at larger sizes"
             )
 
 
