@@ -30,8 +30,9 @@ place_and = $(shell { printf '%s\n' '$(subst ','\'',$(CURDIR))'; cat $(1); } 2>/
 ENVIRONMENT := .venv/.environment-$(call place_and,$(LOCK))
 PACKAGE := .venv/.package-$(call place_and,$(LOCK) pyproject.toml setup.py)
 
-.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality lock-peers \
-  bench bench-overhead bench-peers bench-profiles bench-plan bench-night bench-quality check-metrics clean clean-all
+.PHONY: help setup demo test lint types unit format docs test-wheel dist lock lock-quality lock-peers bench \
+  bench-profiles bench-embed bench-train bench-overhead bench-peers bench-growth bench-plan bench-billion bench-night \
+  bench-quality check-metrics clean clean-all
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do
@@ -118,27 +119,49 @@ lock-quality:  ## Remake the locks of the other libraries in benchmarks/quality 
 lock-peers:  ## The same of those in benchmarks/speed/peers
 	@$(call lock_folders,benchmarks/speed/peers/implicit benchmarks/speed/peers/faiss benchmarks/speed/peers/spark)
 
-bench: bench-profiles bench-overhead bench-peers bench-plan  ## Every measurement of speed, one after the other: WORK=DIR for some GB of data
+define needs_work
+test -n "$(WORK)" || { echo "name a folder for its data and outputs: make $@ WORK=DIR" >&2; exit 2; }
+endef
+measure = .venv/bin/python -m benchmarks.speed.$(1) --work '$(WORK)' $(ARGS)
+
+SPEED := profiles embed train overhead peers growth plan
+bench: $(SPEED:%=bench-%)  ## Every measurement of speed, one after the other: WORK=DIR for some GB of data
 
 bench-profiles: setup  ## Interactions per second of the grouping, beside DuckDB: WORK=DIR for some GB of events
-	@test -n "$(WORK)" || { echo "name a folder for the events: make bench-profiles WORK=DIR" >&2; exit 2; }
-	.venv/bin/python -m benchmarks.speed.profiles --work '$(WORK)'
+	@$(needs_work)
+	$(call measure,profiles)
 
 bench-overhead: setup  ## What a query of the night costs beside a bare loop: WORK=DIR for some GB of vectors
-	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-overhead WORK=DIR" >&2; exit 2; }
-	.venv/bin/python -m benchmarks.speed.overhead --work '$(WORK)'
+	@$(needs_work)
+	$(call measure,overhead)
 
 bench-peers: setup  ## Queries per second of the night beside Spark ALS, implicit, faiss and TFRS: WORK=DIR for some GB, Java
-	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-peers WORK=DIR" >&2; exit 2; }
-	.venv/bin/python -m benchmarks.speed.peers --work '$(WORK)' $(ARGS)
+	@$(needs_work)
+	$(call measure,peers)
 
 bench-plan: setup  ## How well `recbatch plan` foretells nights of three sizes: WORK=DIR for some GB of vectors
-	@test -n "$(WORK)" || { echo "name a folder for the vectors: make bench-plan WORK=DIR" >&2; exit 2; }
-	.venv/bin/python -m benchmarks.speed.planning --work '$(WORK)'
+	@$(needs_work)
+	$(call measure,planning)
+
+bench-embed: setup  ## Users per second of the embedding, beside TensorFlow alone: WORK=DIR for some GB of events
+	@$(needs_work)
+	$(call measure,embed)
+
+bench-train: setup  ## Examples per second of the training, beside the tutorial's fit: WORK=DIR, or WORK=DIR ML1M=DIR
+	@$(needs_work)
+	$(call measure,train) $(if $(ML1M),--ml1m '$(ML1M)')
+
+bench-growth: setup  ## Time and memory of nights that grow, and of shards: WORK=DIR for some GB of vectors
+	@$(needs_work)
+	$(call measure,growth)
+
+bench-billion: setup  ## 10 million users x 1 million items, a billion rows; goes on if stopped: WORK=DIR for 30 GB
+	@$(needs_work)
+	$(call measure,billion)
 
 bench-night: setup  ## A whole night of MovieLens 1M, from the training to four tables: WORK=DIR ML1M=DIR
 	@test -n "$(WORK)" && test -n "$(ML1M)" || { echo "name both folders: make bench-night WORK=DIR ML1M=DIR" >&2; exit 2; }
-	.venv/bin/python -m benchmarks.speed.nights --work '$(WORK)' --ml1m '$(ML1M)'
+	$(call measure,nights) --ml1m '$(ML1M)'
 
 bench-quality: setup  ## Measure the models beside published figures and other libraries, write docs/quality.md: ML1M=DIR, QUICK=1, SEED=0
 	@.venv/bin/python -m benchmarks.quality --seed '$(SEED)' --ml1m '$(ML1M)' $(if $(QUICK),--quick) $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
+
+from recbatch.errors import RecbatchError
 
 _LIBRARIES = ("recbatch", "apache-beam", "scann", "tensorflow", "pyarrow", "numpy")
 
@@ -45,6 +48,25 @@ def line(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float
     """(fixed, slope) of ``seconds = fixed + slope * size`` by least squares."""
     slope, fixed = np.polyfit(np.asarray(sizes, float), np.asarray(seconds, float), 1)
     return float(fixed), float(slope)
+
+
+def rate(seconds_each: float) -> float:
+    """How many a second; infinite where the runs of a larger size took as long as those of a smaller one."""
+    return 1 / seconds_each if seconds_each else math.inf
+
+
+def require_rates(rates: Mapping[str, float]) -> None:
+    """Look before a result is stored.
+
+    Raises:
+        RecbatchError: runs of a larger size took no longer than those of a smaller one.
+    """
+    for side, each in rates.items():
+        if not 0 < each < math.inf:
+            raise RecbatchError(
+                f"{side}: the larger size took no longer than the smaller one, so its rate is not known; measure on a "
+                "quieter machine, or at larger sizes"
+            )
 
 
 def median(values: Sequence[float]) -> float:

@@ -20,6 +20,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 _STARTED = time.perf_counter()
@@ -47,33 +48,52 @@ def main(task: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         task: ``users`` and ``items`` (paths), ``k``, ``threads``, and ``tables``: of each ``queries`` and
             ``candidates`` (``users`` or ``items``), ``output``, ``leaves``, ``dims_per_block``, ``training_sample``,
-            ``training_iterations``, ``codes_sample``, ``search_leaves``, ``reorder``.
+            ``training_iterations``, ``codes_sample``, ``search_leaves``, ``reorder``; and optionally ``progress`` (a
+            line to standard error, now and then).
     """
     clock = Clock()
     sys.modules["tensorflow"] = None  # type: ignore[assignment]  # or ScaNN spends seconds on importing it
-    import pyarrow.parquet as pq
+    import pyarrow.parquet  # noqa: F401
     import scann.scann_ops.py.scann_ops_pybind  # noqa: F401
 
     clock.lap("imports")
 
-    def vectors(path: str) -> tuple[Any, Any]:
-        table = pq.read_table(path).combine_chunks()
-        ids, lists = (table.column(name).chunk(0) for name in ("id", "embedding"))
-        return ids, lists.values.to_numpy().reshape(len(ids), -1)
-
-    sides = {side: vectors(task[side]) for side in ("users", "items")}
+    sides = {side: vectors(task[side], task["threads"]) for side in ("users", "items")}
     clock.lap("load")
     for table in task["tables"]:
         searcher = build(sides[table["candidates"]][1], table, task)
         clock.lap("build")
-        write_table(searcher, sides[table["queries"]], sides[table["candidates"]][0], table["output"], task["k"], clock)
+        queries, ids = sides[table["queries"]], sides[table["candidates"]][0]
+        write_table(searcher, queries, ids, table["output"], task["k"], clock, progress=task.get("progress", False))
     whole, peak = time.perf_counter() - _STARTED, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     again = sides[task["tables"][-1]["queries"]][1][: _BLOCK * 1_000_000 // task["k"]]
     searcher.search_batched_parallel(again)
     clock.lap("once more")
-    queries = sum(len(sides[table["queries"]][1]) for table in task["tables"])
-    rates = {"search": queries / clock.seconds["search"], "scann": len(again) / clock.seconds["once more"]}
+    asked = sum(len(sides[table["queries"]][1]) for table in task["tables"])
+    rates = {"search": asked / clock.seconds["search"], "scann": len(again) / clock.seconds["once more"]}
     return {"seconds": clock.seconds, "whole": whole, "peak_bytes": peak, "queries_per_second": rates}
+
+
+def vectors(path: str, threads: int) -> tuple[Any, Any]:
+    """(ids [n], vectors [n, dim]) of a file; a row group per thread at a time, so that nothing is held twice."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(path)
+    sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    dim = metadata.row_group(0).column(1).num_values // sizes[0]
+    matrix = np.empty((sum(sizes), dim), np.float32)
+
+    def read(number: int) -> Any:
+        with pq.ParquetFile(path) as file:
+            rows = file.read_row_group(number, ["id", "embedding"], use_threads=False).combine_chunks()
+        first = sum(sizes[:number])
+        matrix[first : first + len(rows)] = rows.column("embedding").chunk(0).values.to_numpy().reshape(-1, dim)
+        return rows.column("id").chunk(0)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return pa.concat_arrays(list(pool.map(read, range(len(sizes))))), matrix
 
 
 def build(candidates: Any, table: Mapping[str, Any], task: Mapping[str, Any]) -> Any:
@@ -96,7 +116,9 @@ def build(candidates: Any, table: Mapping[str, Any], task: Mapping[str, Any]) ->
     return searcher
 
 
-def write_table(searcher: Any, queries: Any, candidate_ids: Any, output: str, k: int, clock: Clock) -> None:
+def write_table(
+    searcher: Any, queries: Any, candidate_ids: Any, output: str, k: int, clock: Clock, *, progress: bool
+) -> None:
     """Search all queries (ids, vectors) and write what was found."""
     import numpy as np
     import pyarrow as pa
@@ -137,7 +159,15 @@ def write_table(searcher: Any, queries: Any, candidate_ids: Any, output: str, k:
                 ]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=len(values))
             clock.lap("write")
+            if progress:
+                tell(min(start + _BLOCK * step, len(vectors)), len(vectors), clock)
     clock.lap("write")
+
+
+def tell(done: int, total: int, clock: Clock) -> None:
+    """How far it is, and how long the rest will take."""
+    left = (clock.seconds["search"] + clock.seconds["write"]) * (total - done) / done
+    print(f"{done:,} of {total:,} queries; {left:,.0f} s left", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

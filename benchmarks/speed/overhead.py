@@ -8,8 +8,6 @@ costs more.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,19 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed import loop
-from benchmarks.speed.children import run
 from benchmarks.speed.facts import import_seconds, line, median, write
-from benchmarks.speed.inputs import DS, write_config, write_vectors
+from benchmarks.speed.inputs import write_config, write_vectors
+from benchmarks.speed.sides import SIDES, K, run_loop, run_night
 from benchmarks.speed.worlds import World
-
-_K = 100
-_SIDES = {
-    "user2item": ("users", "items"),
-    "item2item": ("items", "items"),
-    "user2user": ("users", "users"),
-    "item2user": ("items", "users"),
-}
 
 
 @dataclass(frozen=True)
@@ -46,46 +35,15 @@ class Bench:
             "users": write_vectors(self.world, "users", users, self.folder / "vectors"),
             "items": write_vectors(self.world, "items", items, self.folder / "vectors"),
         }
-        pairs = []
+        config = write_config(self.folder, {name: {"k": K} for name in tables})
+        pairs, output = [], self.folder / "output"
         for _ in range(self.runs):
-            night, made = self._night(tables, vectors)
-            pairs.append((night, self._loop(made, vectors)))
+            shutil.rmtree(output, ignore_errors=True)
+            night, made = run_night(config, vectors, output)
+            pairs.append((night, run_loop(made, vectors, self.folder)))
             _say(f"{'+'.join(tables)}, {users:,} users x {items:,} items", pairs[-1])
         nights, loops = zip(*pairs, strict=True)
         return {"users": users, "items": items, "night": list(nights), "loop": list(loops)}
-
-    def _night(self, tables: Sequence[str], vectors: Mapping[str, Path]) -> tuple[dict[str, Any], Mapping[str, Any]]:
-        config = write_config(self.folder, {name: {"k": _K} for name in tables})
-        output = self.folder / "output"
-        shutil.rmtree(output, ignore_errors=True)
-        words = ["recommend", str(config), "--output", str(output), "--ds", DS]
-        words += ["--user-vectors", str(vectors["users"]), "--item-vectors", str(vectors["items"])]
-        ran = run([sys.executable, "-m", "recbatch", *words])
-        manifest = json.loads(next(output.glob("_runs/*/*/manifest.json")).read_text())
-        made = {name: manifest["tables"][name]["index"] for name in tables}
-        recall = {name: index["index_recall_at_k"] for name, index in made.items()}
-        return {**ran.facts, "index_recall_at_k": recall, "steps": manifest["timings"]["seconds_by_step"]}, made
-
-    def _loop(self, made: Mapping[str, Any], vectors: Mapping[str, Path]) -> dict[str, Any]:
-        tables = []
-        for name, index in made.items():
-            (shard,), (queries, candidates) = index["shards"], _SIDES[name]
-            sides = {"queries": queries, "candidates": candidates, "output": str(self.folder / f"loop-{name}.parquet")}
-            built = shard["built"]
-            search = {"search_leaves": shard["search"]["leaves"], "reorder": shard["search"]["reorder"]}
-            tables.append({**sides, **built, **search})
-        task: dict[str, Any] = {"k": _K, "threads": len(os.sched_getaffinity(0)), "tables": tables}
-        ran = run(
-            [sys.executable, loop.__file__, json.dumps(task | {side: str(path) for side, path in vectors.items()})]
-        )
-        said = json.loads(ran.output)
-        extra = said["seconds"].pop("once more")  # what the loop did only to tell ScaNN's rate
-        return {
-            **ran.facts,
-            "seconds": ran.seconds - extra,
-            "steps": said["seconds"],
-            "rates": said["queries_per_second"],
-        }
 
 
 def fitted(compared: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,7 +70,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """All runs and what follows from them."""
     bench, four = (Bench(Path(arguments.work), runs) for runs in (arguments.runs, arguments.four_runs))
     one = [bench.compare(["user2item"], users, arguments.items) for users in arguments.users]
-    every = [four.compare(list(_SIDES), users, arguments.items) for users in arguments.four_users]
+    every = [four.compare(list(SIDES), users, arguments.items) for users in arguments.four_users]
     whole = bench.compare(["user2item"], max(arguments.users), 2 * arguments.items)
     fits, fits_four = fitted(one), fitted(every)
     return {
@@ -121,7 +79,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "whole_ratio": _median_seconds(whole, "night") / _median_seconds(whole, "loop"),
         "fixed_seconds_above_loop": fits["night"]["fixed"] - fits["loop"]["fixed"],
         "dim": bench.world.dim,
-        "k": _K,
+        "k": K,
         "fits": fits,
         "fits_four_tables": fits_four,
         "import_seconds": import_seconds("recbatch.launch.pipelines, recbatch.pipeline"),

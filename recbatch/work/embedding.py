@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from recbatch.errors import RecbatchError
 from recbatch.model import load_tower
 from recbatch.model.bundle import bundle_checksum
+from recbatch.neighbours.threads import for_each
 from recbatch.night import BundleRef, EmbeddingSet, Night, TowerName
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import embedding_rows, embeddings_layout
@@ -22,6 +24,10 @@ from recbatch.work.verdict import bundle_of
 
 if TYPE_CHECKING:  # it brings TensorFlow, which a night from given vectors never needs
     from recbatch.model import Tower
+
+_ROWS = 8 * 1024
+"""Rows of a range that a core embeds at a time: few, for a history is padded to its greatest length meanwhile; and
+whole blocks of the tower's, so that none is padded."""
 
 
 @dataclass
@@ -77,7 +83,7 @@ def embed_range(night: Night, vectors: EmbeddingSet, profile: RangePart, model: 
             found, known = given_vectors(night, vectors.entity, profiles.column("id").combine_chunks())
         else:
             profiles = read_part(profile.part.uri)
-            found, known = model.tower.embed(profiles, night.as_of_us)
+            found, known = _embedded(model.tower, profiles, night.as_of_us)
         finite = np.isfinite(found).all(axis=1)
         valid = known & finite
         counts.update(
@@ -96,6 +102,21 @@ def embed_range(night: Night, vectors: EmbeddingSet, profile: RangePart, model: 
         make=make,
     )
     return RangePart(vectors.name, profile.number, part)
+
+
+def _embedded(tower: Tower, profiles: pa.Table, as_of_us: int) -> tuple[Vectors, npt.NDArray[np.bool_]]:
+    """As :meth:`recbatch.model.tower.Tower.embed`, on all cores: some rows each, for which it takes one.
+
+    A vector does not depend on the rows that are embedded with it, so the result is the same.
+    """
+    found, known = np.empty((profiles.num_rows, tower.dim), np.float32), np.empty(profiles.num_rows, bool)
+
+    def embed(first: int) -> None:
+        rows = slice(first, first + _ROWS)
+        found[rows], known[rows] = tower.embed(profiles.slice(first, _ROWS), as_of_us)
+
+    for_each(embed, range(0, profiles.num_rows, _ROWS))
+    return found, known
 
 
 def embedding_item(vectors: EmbeddingSet, number: int) -> str:
