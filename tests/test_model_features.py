@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from recbatch.config.models import HistoryFeature, TimestampFeature
-from recbatch.model.columns import coded, coded_lists, vocabulary
+from recbatch.model.columns import coded, coded_lists, cut_lists, vocabulary
 from recbatch.model.features import (
     HistoryLayer,
     LookupLayer,
@@ -147,3 +147,13 @@ def test_columns_become_codes_and_come_back() -> None:
     assert tf.gather(values, first).numpy().tolist() == [[b"a", b"b"], [b"", b""], [b"", b""], [b"d", b""]]
     last, values = coded_lists(lists.slice(0, 1), 2, newest=True)
     assert tf.gather(values, last).numpy().tolist() == [[b"b", b"c"]]
+
+
+def test_lists_are_cut_to_their_first_or_newest_values() -> None:
+    lists = pa.chunked_array([[["a", "b", "c"], None], [[], ["d", None]]])
+    values, splits = cut_lists(lists, 2)
+    assert (values.to_pylist(), splits.tolist()) == (["a", "b", "d", None], [0, 2, 2, 2, 4])
+    values, splits = cut_lists(lists.slice(0, 1), 2, newest=True)
+    assert (values.to_pylist(), splits.tolist()) == (["b", "c"], [0, 2])
+    values, splits = cut_lists(lists, 3)
+    assert (values.to_pylist(), splits.tolist()) == (["a", "b", "c", "d", None], [0, 3, 3, 3, 5])

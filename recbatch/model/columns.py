@@ -42,6 +42,24 @@ def coded_lists(
     return padded, tf.concat([distinct, tf.constant([""])], axis=0)
 
 
+def cut_lists(
+    lists: pa.Array | pa.ChunkedArray, length: int, *, newest: bool = False
+) -> tuple[pa.Array, NDArray[np.int64]]:
+    """(values, splits [n + 1]) of a list column: row ``i`` has ``values[splits[i]:splits[i + 1]]``.
+
+    Lists that are longer than ``length`` keep their first values, or their last ones if ``newest``.
+    """
+    array = one_array(lists)
+    values, lengths = pc.list_flatten(array), list_lengths(array)
+    kept = np.minimum(lengths, length)
+    splits = np.concatenate([[0], np.cumsum(kept)])
+    if (kept < lengths).any():
+        ends = np.cumsum(lengths)
+        starts = ends - kept if newest else ends - lengths
+        values = values.take(pa.array(np.repeat(starts - splits[:-1], kept) + np.arange(splits[-1])))
+    return values, splits
+
+
 def number_lists(lists: pa.Array | pa.ChunkedArray, length: int, *, newest: bool = False) -> NDArray[np.int64]:
     """[n, length] of a list column of whole numbers, cut as by :func:`coded_lists` and padded with zeros."""
     array = one_array(lists)
