@@ -7,6 +7,8 @@ threads, or on the path that found the pair: matrix products and indexes choose 
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +25,7 @@ Scores = npt.NDArray[np.float32]
 _TILE = 262_144
 """Values gathered at a time: few enough to stay in a core's cache, many enough to make the calls cheap."""
 _LAST = np.iinfo(np.int64).max
+_scratch = threading.local()
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,7 @@ def score(queries: FloatMatrix, candidates: Candidates, ordinals: Ordinals) -> S
     wide_queries = queries.astype(np.float64)
     totals = np.empty(ordinals.shape, np.float64)
     step = max(1, _TILE // max(1, ordinals.shape[1] * candidates.width))
-    gathered = np.empty((step, ordinals.shape[1], candidates.width), np.float32)
-    wide = np.empty_like(gathered, np.float64)
+    gathered, wide = _buffers((step, ordinals.shape[1], candidates.width))
     for first in range(0, len(queries) if len(candidates) else 0, step):
         rows = slice(first, first + step)
         size = len(totals[rows])
@@ -158,6 +160,14 @@ def best_scores(parts: Sequence[Scores], k: int) -> Scores:
     """
     every = np.concatenate([*parts, np.full((len(parts[0]), k), np.nan, np.float32)], axis=1)
     return -np.sort(-every, axis=1)[:, :k]  # NaN comes last
+
+
+def _buffers(shape: tuple[int, ...]) -> tuple[FloatMatrix, npt.NDArray[np.float64]]:
+    """Arrays of a shape, with anything in them: this thread's from the last time, since fresh memory costs as much."""
+    size = math.prod(shape)
+    if getattr(_scratch, "size", 0) < size:
+        _scratch.size, _scratch.narrow, _scratch.wide = size, np.empty(size, np.float32), np.empty(size, np.float64)
+    return _scratch.narrow[:size].reshape(shape), _scratch.wide[:size].reshape(shape)
 
 
 def _rounded(totals: npt.NDArray[np.float64], candidates: Candidates) -> Scores:

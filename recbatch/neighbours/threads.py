@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 Item = TypeVar("Item")
 
@@ -57,6 +57,8 @@ def _one_blas_thread() -> Iterator[None]:
     with _lock:
         if _inside == 0:
             _libraries = _libraries or ThreadpoolController()  # NumPy's BLAS is there from the start
+            # Threads take turns here, but threadpoolctl listens to none but the one that was first.
+            OpenBLASController.clear_controlling_thread(force=True)
             _limiter = _libraries.limit(limits=1, user_api="blas")
         _inside += 1
     try:
@@ -65,5 +67,6 @@ def _one_blas_thread() -> Iterator[None]:
         with _lock:
             _inside -= 1
             if _inside == 0:
+                OpenBLASController.clear_controlling_thread(force=True)
                 _limiter.restore_original_limits()
                 _limiter = None
