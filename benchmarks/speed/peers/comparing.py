@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from benchmarks.speed.peers.checking import CHECKED, Written, recall
 from benchmarks.speed.peers.environments import command, require_program
 from benchmarks.speed.peers.figures import figures, index_parameters
 from benchmarks.speed.peers.roster import Peer
+from benchmarks.speed.sides import run_night
 from benchmarks.speed.worlds import World
 from recbatch.errors import RecbatchError
 
@@ -79,17 +79,12 @@ class Bench:
         config = write_config(self._own, {"user2item": {"k": sizes.k}}, index={"kind": "auto"})
         output = self._own / "output"
         shutil.rmtree(output, ignore_errors=True)
-        vectors = self._vectors(users, sizes.items)
-        words = ["recommend", str(config), "--output", str(output), "--ds", DS]
-        words += ["--user-vectors", str(vectors["users"]), "--item-vectors", str(vectors["items"])]
-        ran = run([sys.executable, "-m", "recbatch", *words])
-        manifest = json.loads(next(output.glob("_runs/*/*/manifest.json")).read_text())
-        index = manifest["tables"]["user2item"]["index"]
+        ran, tables = run_night(config, self._vectors(users, sizes.items), output)
+        index = tables["user2item"]["index"]
         written = Written(output / "user2item" / f"ds={DS}", ("user_id", "rank", "item_id", "score"))
         facts = {
             "users": users,
-            **ran.facts,
-            "steps": manifest["timings"]["seconds_by_step"],
+            **ran,
             "index": index["kind"],
             "index_recall_at_k": index["index_recall_at_k"],
             "recall_at_k_of_the_first": self._recall(written, users, sizes, exact=False),
