@@ -351,3 +351,13 @@ def test_backfill_retrains_per_date(inputs: Inputs, tmp_path: Path) -> None:
     # A night by itself finds the bundle that the backfill has trained for the date.
     sets = [word for word in quick if word != "--set"]
     assert not launch_nightly(inputs.config, sets, str(output), "2024-03-08", force=False, beam_arguments=[]).published
+
+
+def test_help_imports_no_library_that_works() -> None:
+    """Only what the command line itself needs, so that it answers at once."""
+    asked = (
+        "import sys\nfrom recbatch.cli.main import main\nassert main(['--help']) == 0\n"
+        "heavy = {'numpy', 'pyarrow', 'pydantic', 'apache_beam', 'tensorflow', 'scann'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True)

@@ -16,7 +16,6 @@ from recbatch.cli.options import ConfigArgument, DsOption, ForceOption, OutputOp
 from recbatch.cli.planning import plan
 from recbatch.cli.words import split_words
 from recbatch.errors import InputError, RecbatchError
-from recbatch.run import explain
 
 app = typer.Typer(
     name="recbatch",
@@ -265,6 +264,8 @@ def _run(command: Any, words: Callable[[], list[str]], program: str, name: str) 
             typer.echo(_interrupted(name), err=True)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except (RecbatchError, OSError) as error:
+        from recbatch.run import explain  # brings Arrow, which `--help` does without
+
         typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
         typer.echo(explain(error, kept=name in _GO_ON), err=True)
         for note in getattr(error, "__notes__", ()):
