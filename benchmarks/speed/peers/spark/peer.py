@@ -67,7 +67,7 @@ def main(task: Mapping[str, Any]) -> dict[str, Any]:
     rows = rows.select(
         sql.col("user_name").alias("query_id"), rank, sql.col("item_name").alias("candidate_id"), "score"
     )
-    rows.write.mode("overwrite").option("compression", "lz4").parquet(task["output"])
+    rows.write.mode("overwrite").option("compression", "snappy").parquet(task["output"])
     clock.lap("search and write")
     facts = {"versions": {"pyspark": spark.version, "java": java(spark)}, "blas": [blas(spark)]}
     peak = jvm_peak_bytes(spark)
