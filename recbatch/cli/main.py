@@ -12,7 +12,16 @@ from typer.main import get_command
 
 from recbatch.cli.logs import set_up_logs
 from recbatch.cli.measuring import evaluate, tune
-from recbatch.cli.options import ConfigArgument, DsOption, ForceOption, OutputOption, SetOption
+from recbatch.cli.options import (
+    ConfigArgument,
+    DsOption,
+    ForceOption,
+    ItemVectorsOption,
+    ModelOption,
+    OutputOption,
+    SetOption,
+    UserVectorsOption,
+)
 from recbatch.cli.planning import plan
 from recbatch.cli.words import split_words
 from recbatch.errors import InputError, RecbatchError
@@ -120,13 +129,9 @@ def recommend(
     config: ConfigArgument,
     output: OutputOption,
     ds: DsOption,
-    model: Annotated[str | None, typer.Option("--model", metavar="URI", help="Folder of a model bundle.")] = None,
-    user_vectors: Annotated[
-        str | None, typer.Option("--user-vectors", metavar="URI", help="Parquet with a vector for each user.")
-    ] = None,
-    item_vectors: Annotated[
-        str | None, typer.Option("--item-vectors", metavar="URI", help="Parquet with a vector for each item.")
-    ] = None,
+    model: ModelOption = None,
+    user_vectors: UserVectorsOption = None,
+    item_vectors: ItemVectorsOption = None,
     force: ForceOption = False,
     overrides: SetOption = None,
 ) -> None:

@@ -17,3 +17,10 @@ DsOption = Annotated[
     str, typer.Option("--ds", metavar="YYYY-MM-DD", help="Date of the night: events up to the end of that day count.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again, in a run of its own, if it is published.")]
+ModelOption = Annotated[str | None, typer.Option("--model", metavar="URI", help="Folder of a model bundle.")]
+UserVectorsOption = Annotated[
+    str | None, typer.Option("--user-vectors", metavar="URI", help="Parquet with a vector for each user.")
+]
+ItemVectorsOption = Annotated[
+    str | None, typer.Option("--item-vectors", metavar="URI", help="Parquet with a vector for each item.")
+]

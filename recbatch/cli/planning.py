@@ -6,18 +6,14 @@ from typing import Annotated
 
 import typer
 
-from recbatch.cli.options import ConfigArgument, SetOption
+from recbatch.cli.options import ConfigArgument, ItemVectorsOption, ModelOption, SetOption, UserVectorsOption
 
 
 def plan(
     config: ConfigArgument,
-    model: Annotated[str | None, typer.Option("--model", metavar="URI", help="Folder of a model bundle.")] = None,
-    user_vectors: Annotated[
-        str | None, typer.Option("--user-vectors", metavar="URI", help="Parquet with a vector for each user.")
-    ] = None,
-    item_vectors: Annotated[
-        str | None, typer.Option("--item-vectors", metavar="URI", help="Parquet with a vector for each item.")
-    ] = None,
+    model: ModelOption = None,
+    user_vectors: UserVectorsOption = None,
+    item_vectors: ItemVectorsOption = None,
     ds: Annotated[
         str | None, typer.Option("--ds", metavar="YYYY-MM-DD", help="Date of the night; without it, today.")
     ] = None,
