@@ -14,7 +14,7 @@ import pyarrow as pa
 from recbatch.errors import RecbatchError
 from recbatch.model import load_tower
 from recbatch.model.bundle import bundle_checksum
-from recbatch.neighbours.threads import for_each
+from recbatch.neighbours import for_each
 from recbatch.night import BundleRef, EmbeddingSet, Night, TowerName
 from recbatch.run import make_part, read_part
 from recbatch.tables.rows import embedding_rows, embeddings_layout
